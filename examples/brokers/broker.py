@@ -1,0 +1,326 @@
+"""Real Kafka brokers (KRaft, one process is broker and controller) on loopback ports.
+
+    with Broker("local") as local:
+        print(local.address)
+
+A broker lives in a folder of its own and dies with the thread that started it: a demo that is
+killed leaves no server behind. `python -m examples.brokers.broker` only fetches the jars.
+"""
+
+import base64
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+POM = Path(__file__).with_name("pom.xml")
+START_SECONDS = 60.0
+_JVM = "-XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+_SMALL = {
+    # One broker, little memory, nothing replicated, quick to answer.
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "broker.session.timeout.ms": "3000",  # how long a killed broker must wait to come back
+    "broker.heartbeat.interval.ms": "500",
+    "auto.create.topics.enable": "false",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "log.cleaner.dedupe.buffer.size": "8388608",
+    "log.cleaner.backoff.ms": "200",
+    "log.initial.task.delay.ms": "500",
+    "log.retention.check.interval.ms": "500",
+    "log.retention.hours": "-1",  # audits look at old event times; nothing may go by itself
+    "log.message.timestamp.before.max.ms": str(2**63 - 1),
+    "log.message.timestamp.after.max.ms": str(2**63 - 1),
+}
+
+
+class BrokerError(RuntimeError):
+    """Kafka cannot be fetched or started on this machine; the message says what to do."""
+
+
+def require(program: str, package: str) -> str:
+    """The program's path. Raises BrokerError naming the Debian package when it is missing."""
+    found = shutil.which(program)
+    if found is None:
+        raise BrokerError(f"{program} is missing: install it with `sudo apt install {package}`.")
+    return found
+
+
+def jars(folder: Path = ROOT / ".build" / "kafka") -> Path:
+    """The folder with Kafka's jars, fetched with Maven unless this pom's are there already."""
+    require("java", "openjdk-17-jre-headless")
+    wanted = hashlib.sha256(POM.read_bytes()).hexdigest()
+    library, stamp = folder / "lib", folder / "lib.sha256"
+    if _says(stamp, wanted):
+        return library
+    maven = require("mvn", "maven")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _says(stamp, wanted):
+            shutil.rmtree(library, ignore_errors=True)
+            _copy_dependencies(maven, library)
+            stamp.write_text(wanted)
+    return library
+
+
+def _says(stamp: Path, wanted: str) -> bool:
+    return stamp.exists() and stamp.read_text() == wanted
+
+
+def _copy_dependencies(maven: str, library: Path) -> None:
+    command = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
+    done = subprocess.run(
+        [*command, f"-DoutputDirectory={library}"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise BrokerError(
+            "Maven could not fetch Kafka's jars. Check the network, or the mirror in "
+            f"~/.m2/settings.xml. It said:\n{(done.stdout + done.stderr).strip()[-2000:]}"
+        )
+
+
+class Broker:
+    """One Kafka broker. `launch` and `wait` are the two steps of `start`, to start several at once.
+
+    Args:
+        name: used for the folder and the messages.
+        settings: broker settings that go before the built-in ones.
+        folder: where its data and log live; a temporary one, removed by `stop`, if not given.
+        users: name -> password; adds a SASL_PLAINTEXT listener, `sasl_address`, for PLAIN and
+            SCRAM-SHA-256.
+        keystore: (PKCS12 file, its password); adds an SSL listener, `ssl_address`.
+        memory: the heap.
+    """
+
+    def __init__(
+        self,
+        name: str = "kafka",
+        settings: Mapping[str, str] | None = None,
+        *,
+        folder: Path | None = None,
+        users: Mapping[str, str] | None = None,
+        keystore: tuple[Path, str] | None = None,
+        memory: str = "384m",
+    ) -> None:
+        self.name, self.memory = name, memory
+        self._temporary = folder is None
+        self.folder = Path(folder or tempfile.mkdtemp(prefix=f"fidelity-{name}-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.folder / "broker.log"
+        self._settings, self._users, self._keystore = dict(settings or {}), users or {}, keystore
+        plain, controller, sasl, ssl = _free_ports(4)
+        self.address = f"127.0.0.1:{plain}"
+        self.sasl_address = f"127.0.0.1:{sasl}"
+        self.ssl_address = f"127.0.0.1:{ssl}"
+        self._controller = f"127.0.0.1:{controller}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, None when it is not running."""
+        alive = self._process is not None and self._process.poll() is None
+        return self._process.pid if alive and self._process else None
+
+    def start(self) -> Self:
+        """Start, and return when it answers. Raises BrokerError with the end of its log."""
+        return self.launch().wait()
+
+    def launch(self) -> Self:
+        """Start the process and return at once."""
+        classes = f"{jars()}/*"
+        config = self.folder / "server.properties"
+        config.write_text("".join(f"{k}={v}\n" for k, v in self._properties().items()))
+        java = f'{require("java", "openjdk-17-jre-headless")} -cp "{classes}" {_JVM}'
+        script = f'exec {java} -Xms128m -Xmx{self.memory} kafka.Kafka "{config}"'
+        if not (self.folder / "data" / "meta.properties").exists():
+            script = f"{java} -XX:TieredStopAtLevel=1 {self._format(config)} && {script}"
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", script],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                preexec_fn=_die_with_parent(),
+            )
+        return self
+
+    def wait(self) -> Self:
+        """Return when the broker answers a request."""
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(self.address):
+            if self.pid is None or time.monotonic() > deadline:
+                self.kill()
+                raise BrokerError(f"{self.name} did not start; {self.log} ends:\n{self._tail()}")
+            time.sleep(0.05)
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL, as a machine that loses its power. The folder stays; `start` starts it again."""
+        self._end(signal.SIGKILL)
+
+    def halt(self) -> None:
+        """Shut down in order, and keep the folder."""
+        self._end(signal.SIGTERM)
+
+    def restart(self) -> Self:
+        """Shut down in order, and start on the same port and data."""
+        self.halt()
+        return self.start()
+
+    def stop(self) -> None:
+        """End it for good. A temporary folder is removed."""
+        self.kill()
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start() if self.pid is None else self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _format(self, config: Path) -> str:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        scram = " ".join(
+            f"--add-scram 'SCRAM-SHA-256=[name={user},password={password}]'"
+            for user, password in self._users.items()
+        )
+        # The = keeps an id that begins with a dash from being taken for an option.
+        return f'kafka.tools.StorageTool format --cluster-id={cluster} {scram} -c "{config}"'
+
+    def _properties(self) -> dict[str, str]:
+        listeners = {"PLAINTEXT": self.address, "CONTROLLER": self._controller}
+        if self._users:
+            listeners["SASL_PLAINTEXT"] = self.sasl_address
+        if self._keystore:
+            listeners["SSL"] = self.ssl_address
+        return {
+            **_SMALL,
+            "listeners": ",".join(f"{kind}://{where}" for kind, where in listeners.items()),
+            "listener.security.protocol.map": ",".join(
+                f"{kind}:{'PLAINTEXT' if kind == 'CONTROLLER' else kind}" for kind in listeners
+            ),
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.voters": f"1@{self._controller}",
+            "log.dirs": str(self.folder / "data"),
+            **self._security(),
+            **self._settings,
+        }
+
+    def _security(self) -> dict[str, str]:
+        settings = {}
+        if self._users:
+            known = " ".join(f'user_{user}="{word}"' for user, word in self._users.items())
+            sasl, login = "listener.name.sasl_plaintext", "org.apache.kafka.common.security"
+            plain, scram = f"{login}.plain.PlainLoginModule", f"{login}.scram.ScramLoginModule"
+            settings = {
+                "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+                f"{sasl}.plain.sasl.jaas.config": f"{plain} required {known};",
+                f"{sasl}.scram-sha-256.sasl.jaas.config": f"{scram} required;",
+            }
+        if self._keystore:
+            path, password = self._keystore
+            settings |= {
+                "ssl.keystore.location": str(path),
+                "ssl.keystore.type": "PKCS12",
+                "ssl.keystore.password": password,
+            }
+        return settings
+
+    def _tail(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else "(no log)"
+
+
+@contextlib.contextmanager
+def brokers(*names: str) -> Iterator[tuple[Broker, ...]]:
+    """Several brokers, each a cluster of its own, started at once and stopped at the end."""
+    started: list[Broker] = []
+    try:
+        for name in names:
+            started.append(Broker(name).launch())
+        yield tuple(broker.wait() for broker in started)
+    finally:
+        for broker in started:
+            broker.stop()
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _answers(address: str) -> bool:
+    """Whether a Kafka server answers there: an open port is not enough, it opens too early."""
+    host, port = address.rsplit(":", 1)
+    client = b"probe"
+    request = struct.pack(">hhih", 18, 0, 1, len(client)) + client  # ApiVersions, version 0
+    try:
+        with socket.create_connection((host, int(port)), timeout=2) as wire:
+            wire.sendall(struct.pack(">i", len(request)) + request)
+            return len(wire.recv(8)) == 8
+    except OSError:
+        return False
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    library, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
+
+    def ask() -> None:
+        library.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; it outlives exec
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+
+    return ask
+
+
+if __name__ == "__main__":
+    print(jars())
