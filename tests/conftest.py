@@ -1,0 +1,7 @@
+"""Settings that all tests share."""
+
+from hypothesis import settings
+
+# A kernel's first call compiles it, which takes longer than any deadline an example should have.
+settings.register_profile("kernels", deadline=None)
+settings.load_profile("kernels")
