@@ -1,5 +1,11 @@
 """The 4-byte id: equal to XXH32, and turned back into its sequence number."""
 
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import xxhash
@@ -10,6 +16,7 @@ from numba import njit
 from fidelity import identity
 from fidelity.errors import UsageError
 
+DOCS = Path(__file__).parent.parent / "docs"
 U32 = st.integers(0, 2**32 - 1)
 
 
@@ -108,3 +115,58 @@ def test_what_is_not_four_bytes_is_no_id() -> None:
 def test_content_id_is_plain_xxh32() -> None:
     assert identity.content_id(b"") == 0x02CC5D05
     assert identity.content_id(b"abc") == xxhash.xxh32_intdigest(b"abc")
+
+
+VECTORS = json.loads((DOCS / "id-test-vectors.json").read_text(encoding="utf-8"))
+
+
+def test_vectors_cover_the_hard_cases() -> None:
+    names = [(p["stream"], p["origin"]) for p in VECTORS["producers"]]
+    assert any(origin == "" for _, origin in names)
+    assert any(not stream.isascii() and not origin.isascii() for stream, origin in names)
+    assert {0, 2**32 - 1} <= {sequence for sequence, _ in VECTORS["producers"][0]["ids"]}
+    assert all(run["first"] + run["count"] > 2**32 for run in VECTORS["runs"])
+
+
+@pytest.mark.parametrize("producer", VECTORS["producers"], ids=lambda p: repr(p["stream"]))
+def test_producers_of_the_vectors_are_xxhash_and_ours(producer: dict[str, Any]) -> None:
+    hashed = producer["stream"].encode() + b"\x1f" + producer["origin"].encode()
+    assert producer["hashed"] == hashed.hex()
+    assert producer["seed"] == xxhash.xxh32_intdigest(hashed)
+    assert producer["seed"] == identity.producer_seed(producer["stream"], producer["origin"])
+    for sequence, fid in producer["ids"]:
+        raw = sequence.to_bytes(4, "little")
+        assert fid == xxhash.xxh32_hexdigest(raw, producer["seed"])
+        assert fid == identity.hex_of(identity.id_of(sequence, producer["seed"]))
+        assert identity.sequences_of([int(fid, 16)], producer["seed"]).tolist() == [sequence]
+
+
+@pytest.mark.parametrize("run", VECTORS["runs"], ids=lambda r: repr(r["stream"]))
+def test_runs_of_the_vectors_wrap(run: dict[str, Any]) -> None:
+    seed = identity.producer_seed(run["stream"], run["origin"])
+    ids = identity.ids_of(np.arange(run["count"]) + run["first"], seed)
+    assert [identity.hex_of(fid) for fid in ids.tolist()] == run["ids"]
+
+
+def test_encodings_and_contents_of_the_vectors_hold() -> None:
+    for row in VECTORS["encodings"]:
+        assert identity.hex_of(row["integer"]) == row["id"]
+        assert identity.bytes_of(row["integer"]).hex() == row["header_hex"]
+        assert row["text_suffix"] == f" fid={row['id']}"
+        assert row["json_member"] == f'"fid":"{row["id"]}"'
+    for row in VECTORS["content"]:
+        assert identity.hex_of(identity.content_id(bytes.fromhex(row["payload_hex"]))) == row["id"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("java", "producers/Fid.java"), ("go", "run", "producers/fid.go")],
+    ids=["java", "go"],
+)
+def test_other_languages_in_the_docs_agree_with_the_vectors(command: tuple[str, ...]) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    rows = [(p, s, fid) for p in VECTORS["producers"] for s, fid in p["ids"]]
+    asked = "".join(f"{p['stream']}\t{p['origin']}\t{s}\n" for p, s, _ in rows)
+    ran = subprocess.run(command, cwd=DOCS, input=asked.encode(), capture_output=True, check=True)
+    assert ran.stdout.decode().split() == [fid for _, _, fid in rows]
