@@ -16,11 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka.admin import AdminClient, NewTopic
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from examples.brokers import Broker
+from examples.brokers import brokers
 
 from .hosts import HOSTS, MALFORMED, MINUTES, SILENT, STREAMS, write_logs
 from .mirror import LARGEST_BATCH, mirror
@@ -54,33 +55,36 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with ExitStack() as stack:
-        brokers = start_brokers(stack, folder)
-        run_pipeline(folder, brokers)
-        report, status = audit(folder, brokers)
+        addresses = start_brokers(stack)
+        run_pipeline(folder, addresses)
+        report, status = audit(folder, addresses)
     agreed = compare(folder, report)
     last_words(folder, agreed, status, time.monotonic() - began)
     return 0 if agreed and status == 1 else 1  # an audit that finds losses exits 1
 
 
-def start_brokers(stack: ExitStack, folder: Path) -> dict[str, str]:
+def start_brokers(stack: ExitStack) -> dict[str, str]:
     """Start the two clusters. Returns the environment that the pipeline file reads."""
     out.rule("[bold]1/4[/] two Kafka brokers", align="left")
-    local = stack.enter_context(Broker(folder / "kafka-local"))
-    aggregate = stack.enter_context(Broker(folder / "kafka-aggregate"))
-    local.create_topic("logs", partitions=PARTITIONS)
-    aggregate.create_topic(
-        "dc1.logs", partitions=PARTITIONS, config={"max.message.bytes": str(LARGEST_BATCH)}
-    )
+    local, aggregate = stack.enter_context(brokers("kafka-local", "kafka-aggregate"))
+    _create_topic(local.address, "logs", {})
+    _create_topic(aggregate.address, "dc1.logs", {"max.message.bytes": str(LARGEST_BATCH)})
     out.print(f"local on {local.address}, aggregate on {aggregate.address}\n")
     return {"KAFKA_LOCAL": local.address, "KAFKA_AGGREGATE": aggregate.address}
 
 
-def run_pipeline(folder: Path, brokers: dict[str, str]) -> None:
+def _create_topic(address: str, topic: str, settings: dict[str, str]) -> None:
+    admin = AdminClient({"bootstrap.servers": address})
+    for created in admin.create_topics([NewTopic(topic, PARTITIONS, 1, config=settings)]).values():
+        created.result()
+
+
+def run_pipeline(folder: Path, addresses: dict[str, str]) -> None:
     """Write, ship, mirror and land an hour of logs, faults and all."""
     out.rule("[bold]2/4[/] an hour of logs through the pipeline", align="left")
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
     truth = folder / "truth"
-    local, aggregate = brokers["KAFKA_LOCAL"], brokers["KAFKA_AGGREGATE"]
+    local, aggregate = addresses["KAFKA_LOCAL"], addresses["KAFKA_AGGREGATE"]
     logs = folder / "logs"
     parts: list[tuple[str, int, Iterable[tuple[Any, int]]]] = [
         ("hosts write log files", len(HOSTS), write_logs(logs, hour)),
@@ -108,12 +112,12 @@ def _watched(name: str, steps: int, work: Iterable[tuple[Any, int]]) -> int:
     return records
 
 
-def audit(folder: Path, brokers: dict[str, str]) -> tuple[dict[str, Any], int]:
+def audit(folder: Path, addresses: dict[str, str]) -> tuple[dict[str, Any], int]:
     """Run `fidelity audit` as a user would. Returns its JSON report and its exit status."""
     out.rule("[bold]3/4[/] fidelity audit pipeline.yaml", align="left")
     (folder / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
     command = [sys.executable, "-m", "fidelity"]
-    environment = os.environ | brokers
+    environment = os.environ | addresses
     status = subprocess.run(
         [*command, "audit", "pipeline.yaml"], cwd=folder, env=environment, check=False
     ).returncode
