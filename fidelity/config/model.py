@@ -31,9 +31,8 @@ class Place(_Model):
     In YAML a bare string is a field: `id: fid`. `id: content` hashes the payload.
     """
 
-    field: str | None = (
-        None  # JSON member, or pointer if it starts with "/"; text: key=value; column
-    )
+    # JSON member, or pointer if it starts with "/"; text: key=value; Parquet: column
+    field: str | None = None
     header: str | None = None  # Kafka header
     regex: str | None = None  # text or JSON line: the pattern's one group
     path: str | None = None  # pattern on the file's path, one group

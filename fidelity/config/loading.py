@@ -1,0 +1,225 @@
+"""From a pipeline file to a Pipeline: the file's keys, and the checks across them.
+
+Every problem of a file is told at once, with its line and its path.
+"""
+
+import glob
+import os
+from pathlib import Path
+from typing import Any
+
+from fidelity.config import values
+from fidelity.config.document import Way, parse
+from fidelity.config.masking import is_secret, mask, remember
+from fidelity.config.model import Pipeline, RecordSpec, Stage, Targets, tree_problems
+from fidelity.config.reading import Reading, Section, one_of, unknown
+from fidelity.config.record import RECORD_KEYS, format_of, places, record_spec
+from fidelity.errors import ConfigError
+
+PIPELINE_KEYS = (
+    "pipeline", "store", "window", "settle", "record", "stages", "targets", "workers", "options",
+)  # fmt: skip
+STAGE_KEYS = (
+    "kind", "after", "path", "brokers", "topic", "record", "options", "keep", "sample",
+)  # fmt: skip
+TARGET_KEYS = ("completeness", "duplicates", "unexpected", "flaws")
+KINDS = ("files", "kafka", "manifests")
+
+_KEYS_OF_KIND = {
+    "files": ("path",),
+    "kafka": ("brokers", "topic"),
+    "manifests": ("path", "brokers", "topic"),
+}
+_LONGEST_WINDOW = values.duration("31d")
+_LONGEST_SETTLE = values.duration("366d")
+
+
+def load(path: str | os.PathLike[str]) -> Pipeline:
+    """Read a pipeline file.
+
+    Relative paths in it are taken from the folder that the file is in. Raises ConfigError, whose
+    text lists every problem of the file.
+    """
+    file = Path(path)
+    document = parse(file)
+    if document.value is None and not document.problems:
+        action = "`fidelity init` writes one to start from."
+        raise ConfigError("the pipeline file is empty.", where=str(file), action=action)
+    arguments = _pipeline(Reading(document), os.path.abspath(file.parent))
+    if document.problems:
+        found = sorted(document.problems, key=lambda problem: (problem.line, problem.way))
+        told = [mask(str(problem)) for problem in found]
+        many = [f"{len(told)} problems:"] if len(told) > 1 else []
+        raise ConfigError("\n  ".join([*many, *told]), where=str(file))
+    return Pipeline(**arguments)
+
+
+def _pipeline(read: Reading, folder: str) -> dict[str, Any]:
+    top = read.section(read.document.value, (), PIPELINE_KEYS)
+    if not top and not read.sound:
+        return {}
+    targets, by_stream = _targets(read, top)
+    return {
+        "name": read.required(top, (), "pipeline", values.name),
+        "store": located(read.required(top, (), "store", values.words) or "", folder),
+        "window": _window(read, top),
+        "settle": _settle(read, top),
+        "targets": targets,
+        "stream_targets": by_stream,
+        "workers": read.optional(top, (), "workers", values.whole, 0),
+        "store_options": _options(read, top, ()),
+        "stages": _stages(read, top, folder),
+    }
+
+
+def _window(read: Reading, top: Section) -> int:
+    window = read.optional(top, (), "window", values.duration, 600_000_000)
+    if not 1_000_000 <= window <= _LONGEST_WINDOW:
+        read.problem(("window",), f"`{top['window']}` is not between 1s and 31d")
+    return window
+
+
+def _settle(read: Reading, top: Section) -> int:
+    settle = read.optional(top, (), "settle", values.duration, 1_800_000_000)
+    if settle > _LONGEST_SETTLE:
+        read.problem(("settle",), f"`{top['settle']}` is longer than 366d")
+    return settle
+
+
+def _stages(read: Reading, top: Section, folder: str) -> tuple[Stage, ...]:
+    section = read.section(top.get("record"), ("record",), RECORD_KEYS)
+    inherited = RecordSpec.model_validate(
+        {"format": format_of(read, section, ("record",)) or "json"}
+        | places(read, section, ("record",))
+    )
+    way: Way = ("stages",)
+    given = read.section(top.get("stages"), way, None)
+    if not given and (way not in read.document.lines or isinstance(top.get("stages"), dict)):
+        read.problem(way, "is missing: give at least one stage, the source")
+    stages = {name: _stage(read, name, given[name], inherited, folder) for name in given}
+    tree = [(name, stage["after"]) for name, stage in stages.items()]
+    for name, key, what in tree_problems(tree):
+        read.problem((*way, name, key) if key else (*way, name), what)
+    if not read.sound:
+        return ()
+    return tuple(Stage(**stages[name]) for name in _parents_first(dict(tree)))
+
+
+def _parents_first(after: dict[str, str | None]) -> list[str]:
+    """The names in the file's order, save that each stands after the one it comes after."""
+    ordered: list[str] = []
+    while len(ordered) < len(after):
+        ready = (n for n in after if n not in ordered and after[n] in (None, *ordered))
+        ordered.append(next(ready))
+    return ordered
+
+
+def _stage(
+    read: Reading, name: str, value: object, inherited: RecordSpec, folder: str
+) -> dict[str, Any]:
+    way: Way = ("stages", name)
+    read.checked(way, name, values.name)
+    given = read.section(value, way, STAGE_KEYS)
+    kind = read.required(given, way, "kind", one_of(KINDS)) or ""
+    paths = read.texts(given, way, "path")
+    section = read.section(given.get("record"), (*way, "record"), RECORD_KEYS)
+    record = record_spec(read, inherited, section, (*way, "record"), kind, paths)
+    brokers = ",".join(read.texts(given, way, "brokers"))
+    _check_place(read, given, way, kind)
+    _check_position(read, given, way, kind)
+    return {
+        "name": name,
+        "kind": kind,
+        "after": read.optional(given, way, "after", values.words, None),
+        "paths": tuple(located(path, glob.escape(folder)) for path in paths),
+        "topics": tuple(read.texts(given, way, "topic")),
+        "brokers": ",".join(part.strip() for part in brokers.split(",") if part.strip()),
+        "record": record,
+        "options": _options(read, given, way),
+        "sample": read.optional(given, way, "sample", values.one_in, 1),
+        **_keep(read, given, way, record),
+    }
+
+
+def _check_place(read: Reading, given: Section, way: Way, kind: str) -> None:
+    """The keys that say where a stage is are those of its kind, and all of them."""
+    own = _KEYS_OF_KIND.get(kind, ("path", "brokers", "topic"))
+    for key in ("path", "brokers", "topic"):
+        if key in given and key not in own:
+            read.problem((*way, key), f"does not belong to a stage of kind {kind}")
+    if kind == "manifests" and ("path" in given) == ("topic" in given):
+        read.problem(way, "manifests need either `path`, or `brokers` and `topic`")
+    elif kind == "manifests" and "topic" in given:
+        read.missing(way, "brokers")
+    elif kind in ("files", "kafka"):
+        read.missing(way, *own)
+
+
+def _check_position(read: Reading, given: Section, way: Way, kind: str) -> None:
+    """What only the source, or only a later stage, may have."""
+    if "after" in given and kind == "manifests":
+        what = "manifests tell what was produced: only the source can be of this kind"
+        read.problem((*way, "kind"), what)
+    for key in ("keep", "sample"):
+        if key in given and "after" not in given:
+            read.problem((*way, key), "a contract is about what came before: the source has none")
+
+
+def _keep(read: Reading, given: Section, way: Way, record: RecordSpec) -> dict[str, Any]:
+    """The contract `keep: {type: [audit, access]}`: the key names a stream or origin place."""
+    if "keep" not in given:
+        return {}
+    here = (*way, "keep")
+    section = read.section(given["keep"], here, None)
+    attributes = {"stream": "keep_streams", "origin": "keep_origins"}
+    attributes |= {record.origin.field: "keep_origins"} if record.origin.field else {}
+    attributes |= {record.stream.field: "keep_streams"} if record.stream.field else {}
+    if not section and read.sound:
+        read.problem(here, f"must name what passes, by {' or '.join(attributes)}")
+    kept: dict[str, Any] = {}
+    for key in section:
+        if key not in attributes:
+            read.problem((*here, key), unknown(key, attributes))
+        elif attributes[key] in kept:
+            read.problem((*here, key), "is told twice, by two names")
+        else:
+            kept[attributes[key]] = tuple(read.texts(section, here, key))
+    return kept
+
+
+def _targets(read: Reading, top: Section) -> tuple[Targets, dict[str, Targets]]:
+    """The pipeline's targets, and those of streams, which start from the pipeline's."""
+    way: Way = ("targets",)
+    given = read.section(top.get("targets"), way, (*TARGET_KEYS, "streams"))
+    overall = _shares(read, given, way)
+    by_stream = {}
+    for stream, value in read.section(given.get("streams"), (*way, "streams"), None).items():
+        here = (*way, "streams", stream)
+        own = _shares(read, read.section(value, here, TARGET_KEYS), here)
+        by_stream[stream] = Targets(**overall | own)
+    return Targets(**overall), by_stream
+
+
+def _shares(read: Reading, given: Section, way: Way) -> dict[str, Any]:
+    shares = {key: read.optional(given, way, key, values.share, None) for key in TARGET_KEYS}
+    return {key: share for key, share in shares.items() if share is not None}
+
+
+def _options(read: Reading, given: Section, way: Way) -> dict[str, str]:
+    here = (*way, "options")
+    options = {}
+    for name, value in read.section(given.get("options"), here, None).items():
+        if not isinstance(value, str):
+            read.problem((*here, name), "must be a single value")
+            continue
+        options[name] = value
+        if is_secret(name) or (*here, name) in read.document.secret:
+            remember(value)
+    return options
+
+
+def located(path: str, folder: str) -> str:
+    """A local path, from the pipeline file's folder; an address stays as it is."""
+    if "://" in path or not path:
+        return path
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))

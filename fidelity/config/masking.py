@@ -1,0 +1,37 @@
+"""What of a configuration may be shown. When in doubt it is masked."""
+
+import re
+from collections.abc import Mapping
+
+MASK = "********"
+
+_NAMES = r"pass|pwd|secret|key|token|jaas|credential|signature|connection.?string|auth"
+_SECRET = re.compile(_NAMES, re.IGNORECASE)
+_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s]+@")
+_QUERY = re.compile(rf"([?&][^=&\s]*(?:{_NAMES})[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+
+# The values of this process's secrets, so that no library's error text can tell them either.
+_known: set[str] = set()
+
+
+def is_secret(name: str) -> bool:
+    """Whether an option or variable of that name may hold a secret."""
+    return _SECRET.search(name) is not None
+
+
+def remember(value: str) -> None:
+    """From now on `mask` takes this value out of any text."""
+    if len(value) >= 4:  # "true" is the shortest that could be met by chance; shorter hides nothing
+        _known.add(value)
+
+
+def mask(text: str) -> str:
+    """The text without users and passwords in addresses, and without any remembered secret."""
+    for value in sorted(_known, key=len, reverse=True):
+        text = text.replace(value, MASK)
+    return _QUERY.sub(rf"\g<1>{MASK}", _USERINFO.sub(rf"\g<1>{MASK}@", text))
+
+
+def shown_options(options: Mapping[str, str]) -> dict[str, str]:
+    """Options as they may be shown."""
+    return {name: MASK if is_secret(name) else mask(value) for name, value in options.items()}
