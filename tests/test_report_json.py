@@ -19,11 +19,9 @@ from fidelity.report import (
 from fidelity.report.json import document, parse, render
 
 WINDOW = from_iso("2026-03-01T10:00:00Z")
-STAGE_KEYS = set(
-    """stage after against observed expected delivered lost in_flight filtered unaudited
-    duplicates unexpected flaws completeness nines nines_low nines_high measurable evidence
-    verdict""".split()
-)
+WORDS = """stage after against observed expected delivered lost in_flight filtered unaudited
+duplicates unexpected flaws completeness nines nines_low nines_high measurable evidence verdict"""
+STAGE_KEYS = set(WORDS.split())
 DIFFERENCE_KEYS = ["stage", "against", "window", "stream", "origin", "sequence", "id", "kind"]
 DIFFERENCE_KEYS += ["copies", "position"]
 
@@ -116,7 +114,7 @@ def test_the_members_that_were_promised_are_there() -> None:
     doc = document(a_report())
     promised = {"pipeline", "run", "as_of", "verdict", "watermark", "collision_budget"}
     assert promised | {"stages", "balances", "differences", "findings"} <= set(doc)
-    assert STAGE_KEYS <= set(doc["stages"][0])
+    assert set(doc["stages"][0]) >= STAGE_KEYS
     assert {*STAGE_KEYS, "window", "stream"} <= set(doc["balances"][0])
     assert list(doc["differences"][0]) == DIFFERENCE_KEYS
     assert set(doc["findings"][0]) == {"kind", "severity", "stage", "message", "evidence", "action"}

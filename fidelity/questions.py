@@ -1,0 +1,45 @@
+"""The questions asked of DuckDB: each is one file of SQL, found in the package or in the repository.
+
+Values are bound, never formatted in. A question that DuckDB refuses is raised with its text.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+_HERE = Path(__file__).parent
+_FOLDERS = (_HERE / "sql", _HERE.parent / "sql")  # in the wheel, in the repository
+
+
+class QuestionError(Exception):
+    """A bug of ours: SQL that does not run. Shows the question with DuckDB's answer."""
+
+
+@cache
+def question(name: str) -> str:
+    """The text of sql/<name>.sql. Raises FileNotFoundError: the installation is not whole."""
+    for folder in _FOLDERS:
+        path = folder / f"{name}.sql"
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise FileNotFoundError(f"sql/{name}.sql is in none of {', '.join(map(str, _FOLDERS))}")
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB, in UTC, that shows no progress bar."""
+    connection = duckdb.connect(":memory:")
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    return connection
+
+
+def ask(
+    connection: duckdb.DuckDBPyConnection, name: str, **values: Any
+) -> duckdb.DuckDBPyConnection:
+    """Run sql/<name>.sql with named values ($name). Raises QuestionError."""
+    text = question(name)
+    try:
+        return connection.execute(text, values or None)
+    except (duckdb.ProgrammingError, duckdb.InternalError) as error:
+        raise QuestionError(f"sql/{name}.sql: {error}\n\n{text}") from error
