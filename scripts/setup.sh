@@ -1,0 +1,127 @@
+#!/bin/sh
+# Sets up .venv, Kafka's jars and the compiled kernels; does only what is not done yet.
+# Nothing is installed outside this folder. PYTHON=... chooses another interpreter.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+# --- Prerequisites: all that are missing are named at once, before anything else is done.
+
+python_is_new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+find_python() {
+    for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        if command -v "$python" >/dev/null && python_is_new_enough "$python"; then
+            command -v "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+java_version() {
+    # The first line is like: openjdk version "17.0.15" 2025-04-15. Before 9 it said "1.8.0".
+    java -version 2>&1 | sed -n 's/.*version "\(1\.\)\{0,1\}\([0-9]*\).*/\2/p' | head -n 1
+}
+
+missing="" packages=""
+need() { missing="$missing
+  - $1" packages="$packages $2"; }
+
+if ! python=$(find_python); then
+    need "Python 3.11 or later (found: $(python3 --version 2>&1 || true))" "python3 python3-venv"
+elif ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+    need "the venv module of $python" "python3-venv"
+fi
+if ! command -v java >/dev/null; then
+    need "Java 17 or later" "default-jre-headless"
+elif version=$(java_version) && [ "${version:-0}" -lt 17 ]; then
+    need "Java 17 or later (found: ${version:-unknown})" "default-jre-headless"
+fi
+command -v mvn >/dev/null || need "Maven" "maven"
+
+if [ -n "$missing" ]; then
+    say "Missing on this machine:$missing"
+    say ""
+    say "On Debian or Ubuntu:  sudo apt-get install -y$packages"
+    exit 2
+fi
+
+# --- Steps. Each leaves a stamp of what it was made from, so a second run starts at once.
+
+mkdir -p .build
+here=$(pwd)
+wanted_packages="$here $(cksum <requirements.lock) $(cksum <pyproject.toml)"
+wanted_kernels="$wanted_packages"
+steps=0 step=0
+
+made_from() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
+
+have_packages() { made_from .venv/.made-from "$wanted_packages" && [ -x .venv/bin/python ]; }
+have_jars() {
+    [ -d .build/kafka/lib ] && made_from .build/kafka/.made-from "$(cksum <examples/brokers/pom.xml)"
+}
+have_kernels() { have_packages && made_from .build/kernels.made-from "$wanted_kernels"; }
+have_uv() { command -v uv >/dev/null || [ -x .build/uv/bin/uv ]; }
+
+# run TITLE COMMAND...: the title, the time it took, and what it said only if it failed.
+run() {
+    step=$((step + 1)) title=$1
+    shift
+    printf '[%d/%d] %s ... ' "$step" "$steps" "$title" >&2
+    began=$(date +%s)
+    if "$@" >.build/setup.log 2>&1; then
+        say "$(($(date +%s) - began)) s"
+    else
+        say "failed"
+        say ""
+        tail -n 30 .build/setup.log >&2
+        say ""
+        say "The whole log is in .build/setup.log. If the network failed, run make again: it goes on here."
+        exit 2
+    fi
+}
+
+fetch_uv() {
+    rm -rf .build/uv
+    "$python" -m venv .build/uv
+    .build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+}
+
+install_packages() {
+    uv=$(command -v uv || echo .build/uv/bin/uv)
+    # Made anew where the interpreter is another, or is gone, or the folder was moved.
+    if ! made_from .venv/.python "$python@$here" || ! [ -x .venv/bin/python ]; then
+        "$uv" venv --clear --no-project --python "$python" .venv
+        echo "$python@$here" >.venv/.python
+    fi
+    "$uv" pip sync --python .venv/bin/python --require-hashes requirements.lock
+    "$uv" pip install --python .venv/bin/python --no-deps --editable .
+    echo "$wanted_packages" >.venv/.made-from
+}
+
+fetch_jars() {
+    .venv/bin/python -m examples.brokers.broker
+    cksum <examples/brokers/pom.xml >.build/kafka/.made-from
+}
+
+compile_kernels() {
+    .venv/bin/python -m fidelity.warm
+    echo "$wanted_kernels" >.build/kernels.made-from
+}
+
+have_packages || have_uv || steps=$((steps + 1))
+have_packages || steps=$((steps + 1))
+have_jars || steps=$((steps + 1))
+have_kernels || steps=$((steps + 1))
+[ "$steps" -eq 0 ] && exit 0
+
+say "Setting up in $here (once; nothing is installed outside it)"
+have_packages || have_uv || run "Fetching uv" fetch_uv
+have_packages || run "Installing the Python packages of requirements.lock" install_packages
+have_jars || run "Fetching Kafka's jars with Maven" fetch_jars
+have_kernels || run "Compiling the kernels" compile_kernels
+say ""
