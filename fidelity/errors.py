@@ -48,3 +48,7 @@ class UnreadableError(FidelityError):
 
 class StoreError(FidelityError):
     """The store cannot be read or written: disk full, read-only, not a store, another's store."""
+
+
+class StampError(FidelityError):
+    """A producer's state or manifest cannot be used: held by another process, damaged, disk full."""

@@ -20,6 +20,9 @@ from fidelity.errors import UsageError
 SEPARATOR = b"\x1f"
 """Stands between stream and origin; `check_name` keeps it out of names that producers use."""
 
+LONGEST_NAME = 1024
+"""Bytes. Decoding takes nothing longer for a name."""
+
 _P1 = np.uint32(0x9E3779B1)
 _P2 = np.uint32(0x85EBCA77)
 _P3 = np.uint32(0xC2B2AE3D)
@@ -174,13 +177,17 @@ def check_name(name: str, what: str) -> bytes:
     """UTF-8 of a stream's or origin's name that a producer may use.
 
     Raises:
-        UsageError: it is empty, no valid Unicode, or holds a control character.
+        UsageError: it is empty, no valid Unicode, longer than 1,024 bytes, or holds a control
+            character.
     """
     if not name:
         raise UsageError(f"The {what} is empty.", action=f"Give the {what} a name.")
     if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in name):
         raise UsageError(f"The {what} holds a control character.", where=repr(name))
-    return _name(name)
+    raw = _name(name)
+    if len(raw) > LONGEST_NAME:
+        raise UsageError(f"The {what} is longer than {LONGEST_NAME} bytes.", where=name[:40] + "…")
+    return raw
 
 
 def id_of(sequence: int, seed: int) -> int:
