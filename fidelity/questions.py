@@ -1,4 +1,4 @@
-"""The questions asked of DuckDB: each is one file of SQL, found in the package or in the repository.
+"""The questions asked of DuckDB: each is one file of SQL, in the package or in the repository.
 
 Values are bound, never formatted in. A question that DuckDB refuses is raised with its text.
 """
