@@ -1,0 +1,159 @@
+"""Where the four parts of a record are, settled once for a unit: what is left to do a record.
+
+A constant, a topic and a pattern on the path are known here; a field of a text line becomes the
+pattern that finds its token.
+"""
+
+import re
+from dataclasses import dataclass
+
+from fidelity.config import Place, RecordSpec
+from fidelity.decode.sql import check_pattern, first_group
+from fidelity.errors import ConfigError
+from fidelity.units import Unit
+
+PARTS = ("id", "time", "stream", "origin")
+
+ISO = (
+    r"\d{4}-?\d\d-?\d\d(?:[Tt ]\d\d:?\d\d(?::?\d\d(?:[.,]\d+)?)?)?"
+    r" ?(?:[Zz]|UTC|[+-]\d\d:?\d\d|[+-]\d\d)?"
+)
+LINE_START = rf"^\[?({ISO})(?:[\] \t]|$)"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where one part is; at most one is set. None at all: this unit's records have no such part."""
+
+    pointer: str | None = None  # JSON
+    pattern: str | None = None  # text or JSON line, one group (or two, of which one takes part)
+    header: str | None = None
+    column: str | None = None
+    key: bool = False
+    constant: bytes | None = None
+    token: str | None = None  # text: the field whose token `pattern` finds
+    arrives: bool = False  # the record's arrival is its time
+    content: bool = False
+    line_start: bool = False
+
+    @property
+    def in_value(self) -> bool:
+        """Whether the value must be understood, not just hashed."""
+        return self.pointer is not None or self.pattern is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The four spots of a unit's records, and how to read what is there."""
+
+    format: str  # json, text; none: the value is not looked at
+    id: Spot
+    time: Spot
+    stream: Spot
+    origin: Spot
+    encoding: str  # of the id; content: hash of the value
+    unit: str  # of the time
+
+    @property
+    def spots(self) -> tuple[Spot, Spot, Spot, Spot]:
+        """In the order of PARTS."""
+        return self.id, self.time, self.stream, self.origin
+
+
+def places(spec: RecordSpec, unit: Unit) -> Places:
+    """The places of a record spec in one unit.
+
+    Raises:
+        ConfigError: a pattern that DuckDB cannot use, or a place that this format cannot have.
+    """
+    spots = {part: _spot(getattr(spec, part), part, spec.format, unit) for part in PARTS}
+    looked_at = any(spot.in_value for spot in spots.values())
+    return Places(
+        format=spec.format if looked_at else "none",
+        encoding="content" if spots["id"].content else spec.id.encoding,
+        unit=spec.time.unit,
+        **spots,
+    )
+
+
+def _spot(place: Place, part: str, format_: str, unit: Unit) -> Spot:
+    if place.field is not None:
+        return _field(place.field, part, format_)
+    if place.header is not None:
+        return Spot(header=place.header)
+    if place.regex is not None:
+        check_pattern(place.regex, part)
+        return Spot(pattern=place.regex)
+    if place.path is not None:
+        check_pattern(place.path, part)
+        found = first_group(place.path, unit.path)
+        return Spot(constant=None if found is None else found.encode())
+    if place.constant is not None:
+        return Spot(constant=place.constant.encode())
+    return _builtin(place.builtin, part, format_, unit)
+
+
+def _field(field: str, part: str, format_: str) -> Spot:
+    if format_ == "json":
+        return Spot(pointer=field if field.startswith("/") else pointer(field))
+    if format_ == "text":
+        return Spot(pattern=token(field, last=part == "id"), token=field)
+    return Spot(column=field)
+
+
+def _builtin(builtin: str | None, part: str, format_: str, unit: Unit) -> Spot:
+    if builtin == "key":
+        return Spot(key=True)
+    if builtin == "topic":
+        return Spot(constant=unit.path.encode())
+    if builtin == "timestamp" and part == "time":
+        return Spot(arrives=True)
+    if builtin == "content" and part == "id" and format_ != "parquet":
+        return Spot(content=True)
+    if builtin == "line_start" and part == "time" and format_ == "text":
+        return Spot(pattern=LINE_START, line_start=True)
+    raise ConfigError(f"A {format_} record has no {part} `from: {builtin}`.", where=unit.stage)
+
+
+def pointer(member: str) -> str:
+    """The JSON pointer of a top-level member."""
+    return "/" + member.replace("~", "~0").replace("/", "~1")
+
+
+def token(field: str, *, last: bool) -> str:
+    """The pattern that finds field=value in a text line, the value quoted or up to a blank.
+
+    The first token counts; of ids the last, since a stamp stands at the end of its line.
+    """
+    before = r"(?s)^(?:.*[ \t])?" if last else r"(?:^|[ \t])"
+    return before + re.escape(field) + r'=(?:"((?:[^"\\]|\\.)*)"|([^ \t"][^ \t]*))'
+
+
+def columns_needed(spec: RecordSpec) -> list[str]:
+    """The columns that a Parquet stage's records are decoded from."""
+    if spec.format != "parquet":
+        return []
+    fields = (getattr(spec, part).field for part in PARTS)
+    return list(dict.fromkeys(field for field in fields if field is not None))
+
+
+def headers_needed(spec: RecordSpec) -> list[str]:
+    """The Kafka headers that records are decoded from."""
+    headers = (getattr(spec, part).header for part in PARTS)
+    return list(dict.fromkeys(header for header in headers if header is not None))
+
+
+def key_needed(spec: RecordSpec) -> bool:
+    """Whether records are decoded from their Kafka keys."""
+    return any(getattr(spec, part).builtin == "key" for part in PARTS)
+
+
+def value_needed(spec: RecordSpec) -> bool:
+    """Whether records are decoded from their values; if not, values are not looked at."""
+    found = (getattr(spec, part) for part in PARTS)
+    return spec.format == "manifest" or any(
+        place.field is not None
+        or place.regex is not None
+        or place.builtin in ("content", "line_start")
+        for place in found
+    )
