@@ -4,6 +4,7 @@ Invariant: no value of an option ever gets into a message; it might be a secret.
 """
 
 import difflib
+import importlib.util
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ OPTIONS = {
     "ssl.endpoint.identification.algorithm": "https (default) checks the host name, none does not",
     "enable.ssl.certificate.verification": "false accepts any certificate",
     "client.id": "name shown in the brokers' logs and quotas",
-    "request.timeout.ms": "how long one request or connection may take (10000)",
+    "request.timeout.ms": "how long one request may take; a connection 10 s at most (30000)",
     "default.api.timeout.ms": "how long to go on without success (15000 to list, 60000 to read)",
     "retry.backoff.ms": "first wait before another try; doubles, up to 2 s (100)",
     "fetch.max.bytes": "bytes asked for at once (4194304)",
@@ -68,7 +69,7 @@ class Settings:
     kerberos_domain: str | None = None
     tls: ssl.SSLContext | None = None
     client_id: str = "fidelity"
-    request_timeout: float = 10.0
+    request_timeout: float = 30.0
     list_timeout: float = 15.0
     read_timeout: float = 60.0
     backoff: float = 0.1
@@ -89,6 +90,8 @@ def problems(options: Mapping[str, str]) -> list[str]:
             for name in ("sasl.username", "sasl.password")
             if name not in options
         ]
+    if mechanism == "GSSAPI" and importlib.util.find_spec("gssapi") is None:
+        found.append("sasl.mechanism GSSAPI needs the Python package gssapi, which is not there")
     sasl = [name for name in options if name.startswith("sasl.")]
     if sasl and not protocol.startswith("SASL"):
         found.append(f"{sasl[0]} has no effect with security.protocol {protocol}: use SASL_SSL")

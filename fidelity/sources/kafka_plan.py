@@ -1,0 +1,271 @@
+"""Which offsets of a stage's topics are new, and which are gone before they could be read.
+
+Per partition: what the topic holds, minus what the ledger has, cut into units. What the ledger
+lacks and the topic no longer holds becomes a note, with the event times that it may have had.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from fidelity.config import Stage
+from fidelity.errors import UnreadableError
+from fidelity.sources.kafka_batches import BatchLayout
+from fidelity.sources.kafka_client import EARLIEST, LATEST, Cluster, OffsetGone, Topic, cluster
+from fidelity.sources.planning import Plan
+from fidelity.units import LedgerRow, Status, Unit
+
+UNIT_OFFSETS = 2_000_000
+"""No unit is larger; a larger range is cut into even parts."""
+
+_RECORD_BYTES = 200  # a guess, until the ledger knows better
+_MILLISECOND = 1_000
+_LOOK_BYTES, _LOOKS = 1 << 16, 64
+
+Range = tuple[int, int]
+
+
+def plan(stage: Stage, ledger: list[LedgerRow], now: int, settle: int) -> Plan:
+    """The units that are new at the stage, and notes on what can no longer be read.
+
+    A range that the ledger has as unreadable is planned again under the same key. `now` and
+    `settle` are microseconds. Raises SourceError if the topics cannot be listed.
+    """
+    there = cluster(stage.brokers, stage.options, f"stage {stage.name}")
+    topics = there.topics(stage.topics)
+    first = there.offsets(list(topics.values()), EARLIEST)
+    last = there.offsets(list(topics.values()), LATEST)
+    ledger = [row for row in ledger if row.unit.kind == "kafka"]
+    gone = {
+        (row.unit.path, row.unit.partition): (0, 0) for row in ledger if row.unit.path in topics
+    }
+    held = gone | {place: (start, max(start, last[place])) for place, start in first.items()}
+    found = Plan()
+    for (name, number), (start, end) in sorted(held.items()):
+        topic = topics[name]
+        part = Partition(
+            stage=stage.name,
+            topic=name,
+            number=number,
+            version=topic.id,
+            first=start,
+            last=end,
+            rows=[row for row in ledger if (row.unit.path, row.unit.partition) == (name, number)],
+            now=now,
+            settle=settle,
+            earliest=_look(there, topic, number, start, end, settle),
+        )
+        found.units.extend(part.units())
+        found.rows.extend(part.notes())
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """What a partition holds now, [first, last), and what the ledger says of it.
+
+    earliest: tells, if asked, a time before which everything older than `first` had arrived; -1
+    if nothing tells.
+    """
+
+    stage: str
+    topic: str
+    number: int
+    version: str
+    first: int
+    last: int
+    rows: list[LedgerRow]
+    now: int
+    settle: int
+    earliest: Callable[[], int]
+
+    def units(self) -> list[Unit]:
+        """What is to be read, each range cut evenly."""
+        taken = {row.unit.key for row in self._ours() if row.status == "read"}
+        found = []
+        for start, end in self._unread():
+            for one in _cut(max(start, self.first), end):
+                unit = self._unit(*one)
+                while unit.key in taken:  # offsets that a truncated log has given out again
+                    unit = self._unit(*one, mark=unit.key[len(self._key(one[0])) :] + "~")
+                found.append(unit)
+        return found
+
+    def notes(self) -> list[LedgerRow]:
+        """What was there, or may have been, and can no longer be read."""
+        return [*self._trimmed(), *self._truncated(), *self._made_anew()]
+
+    def _ours(self) -> list[LedgerRow]:
+        """The rows of the topic as it is now; brokers that were too old gave it no id."""
+        return [
+            row
+            for row in self.rows
+            if not (row.unit.version and self.version) or row.unit.version == self.version
+        ]
+
+    def _consumed(self) -> list[Range]:
+        """The ranges that need no reading, in order of their start."""
+        found: list[Range] = []
+        for row in sorted(self._ours(), key=lambda row: row.commit):
+            start, end = row.unit.start, row.unit.end
+            if row.status == "truncated":
+                found = [(a, min(b, start)) for a, b in found]
+            elif row.status in ("read", "trimmed"):
+                found.append((start, end))
+        return sorted((a, b) for a, b in found if a < b)
+
+    def _unread(self) -> list[Range]:
+        """[0, last) without what is consumed, cut where unreadable units begin and end.
+
+        So the unit that is planned anew, or the note in its place, supersedes the unreadable one.
+        """
+        edges = {
+            edge
+            for row in self._ours()
+            if row.status == "unreadable"
+            for edge in (row.unit.start, row.unit.end)
+        }
+        found, at = [], 0
+        for start, end in [*self._consumed(), (self.last, self.last)]:
+            cuts = sorted({at, start} | {edge for edge in edges if at < edge < start})
+            found += [pair for pair in itertools.pairwise(cuts) if at < start]
+            at = max(at, end)
+        return found
+
+    def _trimmed(self) -> Iterator[LedgerRow]:
+        for start, end in self._unread():
+            if start < self.first:
+                end = min(end, self.first)
+                scanned = "no scan had read" if self.rows else "were there before the first scan"
+                yield self._note(
+                    self._unit(start, end),
+                    "trimmed",
+                    f"Retention removed offsets {start} to {end}, which {scanned}.",
+                    self._may_be_of(start, self._ours(), self.earliest()),
+                )
+
+    def _truncated(self) -> Iterator[LedgerRow]:
+        reached = max((end for _, end in self._consumed()), default=0)
+        if self.last < reached:
+            yield self._note(
+                self._unit(self.last, reached, mark="~cut"),
+                "truncated",
+                f"The log ends at offset {self.last}, and was read up to {reached} before: a "
+                "leader that lacked records took over, or the topic was made anew.",
+                self._may_be_of(reached, self._ours(), -1),
+            )
+
+    def _made_anew(self) -> Iterator[LedgerRow]:
+        if not self.version:
+            return
+        known = {row.unit.key for row in self.rows}
+        for old in sorted({row.unit.version for row in self.rows} - {"", self.version}):
+            rows = [row for row in self.rows if row.unit.version == old]
+            reached = max(row.unit.end for row in rows)
+            unit = Unit(
+                stage=self.stage,
+                key=f"{self.topic}/{self.number}@{old}:~anew",
+                kind="kafka",
+                path=self.topic,
+                start=reached,
+                end=reached,
+                partition=self.number,
+                version=old,
+            )
+            if unit.key not in known:
+                yield self._note(
+                    unit,
+                    "truncated",
+                    f"The topic was made anew: what the old one held from offset {reached} on "
+                    "was not seen, what was read before stays in the books.",
+                    self._may_be_of(reached, rows, self.earliest()),
+                )
+
+    def _may_be_of(self, offset: int, rows: list[LedgerRow], before: int) -> Range:
+        """The event times that records from `offset` on may have, if they arrived `before`.
+
+        They arrived after the last record that was read before them, and no record is later than
+        `settle`. Times that contradict each other tell nothing: then all up to now.
+        """
+        earlier = [
+            row
+            for row in rows
+            if row.status == "read" and row.unit.end <= offset and row.tally.last_arrival >= 0
+        ]
+        lower = -1
+        if earlier:
+            latest = max(earlier, key=lambda row: row.unit.end)
+            lower = max(latest.tally.last_arrival - self.settle, 0)
+        upper = before if before >= 0 else self.now + 1
+        return (lower, upper) if lower < upper else (-1, max(upper, self.now + 1))
+
+    def _key(self, start: int) -> str:
+        return f"{self.topic}/{self.number}@{self.version}:{start}"
+
+    def _unit(self, start: int, end: int, mark: str = "") -> Unit:
+        return Unit(
+            stage=self.stage,
+            key=self._key(start) + mark,
+            kind="kafka",
+            path=self.topic,
+            start=start,
+            end=end,
+            partition=self.number,
+            version=self.version,
+            size=(end - start) * self._record_bytes(),
+        )
+
+    def _record_bytes(self) -> int:
+        records = sum(row.tally.records for row in self.rows)
+        return sum(row.tally.bytes for row in self.rows) // records if records else _RECORD_BYTES
+
+    def _note(self, unit: Unit, status: Status, reason: str, unseen: Range) -> LedgerRow:
+        return LedgerRow(
+            unit=unit,
+            status=status,
+            scan="",
+            scanned_at=self.now,
+            spec="",
+            reason=reason,
+            unseen_from=unseen[0],
+            unseen_to=unseen[1],
+        )
+
+
+def _cut(start: int, end: int) -> Iterator[Range]:
+    parts = -(-(end - start) // UNIT_OFFSETS)
+    for i in range(parts):
+        yield (
+            start + (end - start) * i // parts,
+            start + (end - start) * (i + 1) // parts,
+        )
+
+
+def _look(
+    there: Cluster, topic: Topic, number: int, first: int, last: int, settle: int
+) -> Callable[[], int]:
+    """Looks at the first record that a partition holds, when asked to.
+
+    A record before it arrived before it, so its event time lies before this one's time of arrival.
+    A time of creation is the producers' own, and they are not in step: `settle` is added.
+    """
+
+    def earliest() -> int:
+        layout = BatchLayout(f"{topic.name}/{number}", [], keys=False, check=False)
+        position, size = first, _LOOK_BYTES
+        for _ in range(_LOOKS):
+            if position >= last:
+                break
+            try:
+                fetched = there.fetch(topic, number, position, size).result()
+                whole, following = layout.next_offset(fetched.records)
+                for lines in layout.lines(fetched.records, whole, position, last, fetched.aborted):
+                    arrival = int(lines.arrivals[0])
+                    margin = 0 if layout.append_time else settle
+                    return arrival + margin + _MILLISECOND if arrival >= 0 else -1
+            except (OffsetGone, UnreadableError):
+                break
+            position, size = max(position, following), 2 * size
+        return -1
+
+    return earliest
