@@ -71,3 +71,9 @@ def modified_at(version: str) -> int:
     """The modification time in a file's version `size:mtime`, microseconds; -1 if it has none."""
     parts = version.split(":")
     return int(parts[1]) if len(parts) > 1 and parts[1].lstrip("-").isdigit() else -1
+
+
+def size_at(version: str) -> int:
+    """The size in a file's version `size:mtime`, bytes; -1 if it has none."""
+    size = version.partition(":")[0]
+    return int(size) if size.isdigit() else -1
