@@ -1,0 +1,339 @@
+"""One Delta table of the store: write data files, commit them, look at a version of it.
+
+The only place that knows deltalake. Whatever goes wrong is a StoreError in one paragraph, or a
+Conflict, which the caller must settle by looking at the table again.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction, RemoveAction
+
+from fidelity.config import mask
+from fidelity.errors import FidelityError, StoreError
+
+CONFIGURATION = {
+    # A table is opened in milliseconds, however many scans it has seen.
+    "delta.checkpointInterval": "20",
+    "delta.logRetentionDuration": "interval 90 days",
+}
+_PRUNED = ("stage", "window")  # columns whose ranges leave out whole files
+_FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
+)
+
+
+class Conflict(Exception):  # noqa: N818: an answer to act upon, not a failure
+    """Somebody else committed first: look at the table again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A Parquet file that was written into a table's folder and is not part of the table yet."""
+
+    name: str
+    bytes: int
+    records: int  # rows of the file
+    stats: str  # Delta's JSON: ranges and null counts
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The address of one Delta table; opens it anew for every question, so it may be pickled."""
+
+    uri: str  # local path, s3://, gs://, hdfs://
+    schema: pa.Schema
+    options: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # the user's, may be secret
+
+    @property
+    def local(self) -> bool:
+        """On this machine's disks."""
+        return "://" not in self.uri
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """The options by deltalake's names."""
+        return storage_options(self.uri, self.options)
+
+    def exists(self) -> bool:
+        """Whether there is a Delta table at the address."""
+        with told(self.uri, "read"):
+            return DeltaTable.is_deltatable(self.uri, self.storage_options or None)
+
+    def create(self, name: str, description: str) -> None:
+        """Make an empty table, unless it is there by now."""
+        with told(self.uri, "created"):
+            try:
+                DeltaTable.create(
+                    self.uri, self.schema, "ignore", name=name, description=description,
+                    configuration=CONFIGURATION, storage_options=self.storage_options or None,
+                )  # fmt: skip
+            except DeltaError:
+                # Two first scans at once: one of them made it.
+                if not DeltaTable.is_deltatable(self.uri, self.storage_options or None):
+                    raise
+
+    def open(self, known_at: int | datetime | None = None) -> DeltaTable:
+        """The table as of a version, a moment, or now."""
+        version = known_at if isinstance(known_at, int) else None
+        with told(self.uri, "read"):
+            table = DeltaTable(self.uri, version, self.storage_options or None)
+            if isinstance(known_at, datetime):
+                table.load_as_version(known_at)
+            return table
+
+    def write(
+        self, name: str, batches: Iterable[pa.RecordBatch], options: Mapping[str, Any]
+    ) -> DataFile | None:
+        """Write one data file under the table; None and no file if there are no rows.
+
+        It counts for nothing until it is committed. An error leaves no file behind.
+        """
+        filled = (batch for batch in batches if batch.num_rows)
+        first = next(filled, None)
+        if first is None:
+            return None
+        with told(self.uri, "written"):
+            try:
+                return self._write(name, _chain(first, filled), options)
+            except BaseException:
+                self.discard([name])
+                raise
+
+    def _write(
+        self, name: str, batches: Iterator[pa.RecordBatch], options: Mapping[str, Any]
+    ) -> DataFile:
+        about: list[pq.FileMetaData] = []
+        with self.filesystem().open_output_stream(name) as stream:
+            with pq.ParquetWriter(
+                stream, self.schema, metadata_collector=about, **options
+            ) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            size = stream.tell()
+        return DataFile(name, size, about[0].num_rows, _stats(about[0]))
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove files that will not be committed, as far as the store lets us."""
+        filesystem = self.filesystem()
+        for name in names:
+            with suppress(OSError, DeltaError):
+                filesystem.delete_file(name)
+
+    def commit(
+        self,
+        table: DeltaTable,
+        add: Iterable[DataFile] = (),
+        remove: Iterable[str] = (),
+        transaction: Transaction | None = None,
+    ) -> int:
+        """Commit files to the table as `table` shows it, all or nothing; the version from then on.
+
+        Raises:
+            Conflict: after `table` was opened, somebody committed a transaction of the same name.
+        """
+        now = time.time_ns() // 1_000_000
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(file.name, file.bytes, {}, now, True, file.stats) for file in add
+        ]
+        actions += [
+            RemoveAction(name, False, now, size, {}) for name, size in _sizes(table, remove)
+        ]
+        properties = CommitProperties(app_transactions=[transaction] if transaction else [])
+        with told(self.uri, "written"):
+            try:
+                table.create_write_transaction(
+                    actions, "append", self.schema, commit_properties=properties
+                )
+            except CommitFailedError as error:
+                raise Conflict(str(error)) from error
+            table.update_incremental()
+            version: int = table.version()
+            return version
+
+    def filesystem(self) -> pafs.FileSystem:
+        """The table's folder; elsewhere than on local disks through deltalake's client."""
+        if self.local:
+            return pafs.SubTreeFileSystem(self.uri, pafs.LocalFileSystem())
+        return pafs.PyFileSystem(DeltaStorageHandler(self.uri, self.storage_options))
+
+    def dataset(self, table: DeltaTable) -> ds.Dataset:
+        """The rows as a dataset that DuckDB reads with its filters and columns pushed down.
+
+        Not deltalake's own: that one takes a column without statistics for a column of nulls.
+        """
+        filesystem = self.filesystem()
+        fragments = [
+            _FORMAT.make_fragment(path, filesystem, _within(ranges))
+            for path, ranges in _files(table)
+        ]
+        return ds.FileSystemDataset(fragments, self.schema, _FORMAT, filesystem)
+
+
+def storage_options(uri: str, options: Mapping[str, str]) -> dict[str, str]:
+    """The user's options by the names of deltalake's object store."""
+    if not uri.startswith(("s3://", "s3a://")):
+        return dict(options)
+    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    given = {_S3_NAMES.get(name.lower(), name): value for name, value in options.items()}
+    scheme = given.pop("scheme", "https")
+    endpoint = given.get("AWS_ENDPOINT_URL")
+    if endpoint is not None and "://" not in endpoint:
+        given["AWS_ENDPOINT_URL"] = endpoint = f"{scheme}://{endpoint}"
+    if endpoint is not None and endpoint.startswith("http://"):
+        given.setdefault("AWS_ALLOW_HTTP", "true")
+    return given
+
+
+_S3_NAMES = {
+    **dict.fromkeys(("access_key", "key"), "AWS_ACCESS_KEY_ID"),
+    **dict.fromkeys(("secret_key", "secret"), "AWS_SECRET_ACCESS_KEY"),
+    **dict.fromkeys(("session_token", "token"), "AWS_SESSION_TOKEN"),
+    "region": "AWS_REGION",
+    **dict.fromkeys(
+        ("endpoint", "endpoint_override", "endpoint_url", "aws_endpoint", "aws_endpoint_url"),
+        "AWS_ENDPOINT_URL",
+    ),
+    "anonymous": "AWS_SKIP_SIGNATURE",
+}
+
+
+@contextmanager
+def told(where: str, done: str) -> Iterator[None]:
+    """Turn what storage, Arrow and deltalake raise into a StoreError of one paragraph.
+
+    Args:
+        where: the store's or the table's address.
+        done: what could not be done, as in "cannot be written".
+    """
+    try:
+        yield
+    except (FidelityError, Conflict):
+        raise
+    except (OSError, DeltaError, pa.ArrowException, ValueError) as error:
+        what, action = _told(error, done)
+        raise StoreError(what, where=mask(where), action=action) from error
+
+
+_ADVICE = (
+    (
+        ("no space left", "errno 28", "os error 28", "disk quota", "errno 122", "os error 122"),
+        "the disk is full.",
+        "Free some space and run again: what was committed before still counts.",
+    ),
+    (
+        ("file too large", "errno 27", "os error 27"),
+        "a file would grow over the limit that is set for this process (ulimit -f).",
+        "Raise the limit and run again: what was committed before still counts.",
+    ),
+    (
+        ("read-only file system", "errno 30", "os error 30"),
+        "the store lies on a read-only file system.",
+        "Reports can be made from it; a scan needs a store that it can write.",
+    ),
+    (
+        ("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden", "403"),
+        "access to the store is denied.",
+        "Check its permissions, or the credentials under `options`.",
+    ),
+)
+
+
+def _told(error: BaseException, done: str) -> tuple[str, str]:
+    text = " ".join(mask(str(error)).split())
+    for marks, what, action in _ADVICE:
+        if any(mark in text.lower() for mark in marks):
+            return f"the store cannot be {done}: {what}", action
+    if isinstance(error, TableNotFoundError):
+        return "there is no store here.", "`fidelity scan` makes one."
+    return f"the store cannot be {done}: {text[:400]}", ""
+
+
+def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def _sizes(table: DeltaTable, names: Iterable[str]) -> list[tuple[str, int]]:
+    wanted = set(names)
+    if not wanted:
+        return []
+    actions = pa.table(table.get_add_actions())
+    paths, sizes = actions["path"].to_pylist(), actions["size_bytes"].to_pylist()
+    return [(path, size) for path, size in zip(paths, sizes, strict=True) if path in wanted]
+
+
+def _files(table: DeltaTable) -> list[tuple[str, dict[str, tuple[Any, Any]]]]:
+    """Each file of the table, with the ranges of the columns that prune."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    columns = {
+        column: (actions[f"min.{column}"], actions[f"max.{column}"])
+        for column in _PRUNED
+        if f"min.{column}" in actions.column_names
+    }
+    return [
+        (path, {column: (low[n], high[n]) for column, (low, high) in columns.items()})
+        for n, path in enumerate(actions["path"].to_pylist())
+    ]
+
+
+def _within(ranges: dict[str, tuple[Any, Any]]) -> ds.Expression:
+    expression = ds.scalar(True)
+    for column, (low, high) in ranges.items():
+        if low.is_valid and high.is_valid:
+            expression &= (ds.field(column) >= low) & (ds.field(column) <= high)
+    return expression
+
+
+def _stats(about: pq.FileMetaData) -> str:
+    """Delta's statistics of a file, from its Parquet footer: top-level columns, none left out."""
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    groups = [about.row_group(n) for n in range(about.num_row_groups)]
+    for index in range(about.num_columns):
+        name = about.schema.column(index).path
+        found = [group.column(index).statistics for group in groups]
+        if "." in name or any(each is None for each in found):
+            continue
+        nulls[name] = sum(each.null_count for each in found)
+        ranged = [each for each in found if each.has_min_max]
+        if ranged and len(ranged) == sum(each.num_values > 0 for each in found):
+            kind = ranged[0].logical_type.type
+            low[name] = _shown(min(each.min_raw for each in ranged), kind)
+            high[name] = _shown(max(each.max_raw for each in ranged), kind)
+    low = {name: value for name, value in low.items() if value is not None}
+    high = {name: value for name, value in high.items() if value is not None}
+    return json.dumps(
+        {"numRecords": about.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
+    )
+
+
+_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # 1 to 9999, microseconds
+
+
+def _shown(value: Any, kind: str) -> Any:
+    """A raw Parquet statistic as Delta's JSON has it; None: better left out."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if kind == "TIMESTAMP":
+        if not _YEARS[0] <= value <= _YEARS[1]:
+            return None
+        return f"{np.datetime64(value, 'us')}Z"
+    return None if isinstance(value, bool) else value
