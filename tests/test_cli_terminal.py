@@ -59,7 +59,8 @@ def a_report() -> Report:
         settle=1_800_000_000,
         collision_budget=Collisions(0.25, 0.0, "pairs / 2^32"),
         stages=(
-            Books("source", None, None, 541_234, None, None, verdict="pass", flaws={"malformed": 1}),
+            Books("source", None, None, 541_234, None, None, verdict="pass",
+                  flaws={"malformed": 1}),
             books("local", "source", "source", 334),
             books("lake", "local", "local", 3),
             books("lake", "local", "source", 337, duplicates=1),
@@ -92,7 +93,8 @@ class Ascii(io.StringIO):
 def test_every_stage_has_its_books_and_its_place_in_the_tree() -> None:
     text = printed(a_report())
     for part in ("source  541,234 records", "├── ✗ lake", "lost 334",
-                 "from local: 541,231 of 541,234", "✓ mirror", "end to end", "duplicates 1", "1 malformed",
+                 "from local: 541,231 of 541,234", "✓ mirror", "end to end",
+                 "duplicates 1", "1 malformed",
                  "3.2 nines (3.1 to 3.3)", "at least 3.1 nines"):  # fmt: skip
         assert part in text, part
 

@@ -75,9 +75,16 @@ def parse(path: Path) -> Document:
     except RecursionError:
         raise ConfigError("not a pipeline file: nested too deeply.", where=str(path)) from None
     document = Document()
-    if node is not None:
-        document.value = _Walk(document).value(node, (), 0)
+    try:
+        document.value = None if node is None else _Walk(document).value(node, (), 0)
+    except _EndlessError:
+        what = "not a pipeline file: its aliases or its nesting go on for ever."
+        raise ConfigError(what, where=str(path)) from None
     return document
+
+
+class _EndlessError(Exception):
+    """The values would not fit in memory."""
 
 
 def _text(path: Path) -> str:
@@ -107,8 +114,7 @@ class _Walk:
     def value(self, node: yaml.Node, way: Way, depth: int) -> object:
         self.nodes += 1
         if self.nodes > _MOST_NODES or depth > 50:
-            what = "not a pipeline file: its aliases or nesting go on for ever."
-            raise ConfigError(what, where=".".join(way[:5]))
+            raise _EndlessError
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, way, depth)
         if isinstance(node, yaml.SequenceNode):

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fidelity.config.masking import mask
 from fidelity.config.values import nearest, regex
 from fidelity.errors import UsageError
 
@@ -23,6 +24,12 @@ PLACES = ("field", "header", "regex", "path", "constant", "builtin")
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __repr__(self) -> str:
+        return mask(super().__repr__())
+
+    def __str__(self) -> str:
+        return mask(super().__str__())
 
 
 class Place(_Model):

@@ -1,0 +1,65 @@
+"""The command line. A command parses, calls one function, renders, and returns an exit status.
+
+Exit status: 0 pass or pending, 1 fail or unknown, 2 a usage, config, source or store error, 130
+interrupted. Errors of the user's are caught here, once; bugs keep their traceback.
+
+Heavy libraries are imported inside the commands, so that `--help` and completion answer at once.
+"""
+
+import os
+import sys
+
+import typer
+from typer._click.exceptions import ClickException
+
+from fidelity.cli import auditing, piping, preparing, storing
+from fidelity.errors import FidelityError
+
+# rich_markup_mode: plain help is quick and pipes cleanly. Pretty tracebacks would show the values
+# of local variables, secrets among them.
+app = typer.Typer(
+    name="fidelity",
+    help="Did every record that was produced arrive, once, at every stage?",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+preparing.add_to(app)
+piping.add_to(app)
+auditing.add_to(app)
+app.add_typer(storing.app, name="store")
+
+
+def main() -> None:
+    """The entry point of the command `fidelity`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line. Returns the exit status."""
+    try:
+        status = app(arguments, prog_name="fidelity", standalone_mode=False)
+        sys.stdout.flush()
+    except FidelityError as error:
+        return complain(error)
+    except ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Nothing may be flushed there at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if status == 130:
+        sys.stderr.write("fidelity: interrupted. What was committed is kept.\n")
+    return int(status or 0)
+
+
+def complain(error: FidelityError) -> int:
+    """Tell an error on stderr, in one paragraph without secrets. Returns its exit status."""
+    from fidelity.config.masking import mask
+
+    sys.stderr.write(f"fidelity: {mask(str(error))}\n")
+    return error.exit_code

@@ -1,0 +1,120 @@
+"""The options that several commands share, and what their values mean."""
+
+import contextlib
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fidelity.errors import UsageError
+
+Window = tuple[int, int]
+"""[from, to) in microseconds UTC."""
+
+
+def _stage_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completion: the stages of the pipeline file that stands on the command line already."""
+    file = ctx.params.get("pipeline")
+    with contextlib.suppress(Exception):  # completion must never print an error into the prompt
+        from fidelity.config.document import parse
+
+        value: Any = parse(Path(file or "")).value
+        return [str(name) for name in value["stages"] if str(name).startswith(incomplete)]
+    return []
+
+
+PipelineFile = Annotated[
+    Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (YAML).", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="The clock that decides which windows have settled. ISO 8601; UTC if it has no "
+        "offset. Default: now.",
+    ),
+]
+KnownAt = Annotated[
+    str | None,
+    typer.Option(
+        "--known-at",
+        metavar="TIME|VERSION",
+        help="Answer from what the store knew at that time, or at that version of its ledger.",
+    ),
+]
+Stages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stage",
+        metavar="NAME",
+        help="Only this stage. May be repeated.",
+        autocompletion=_stage_names,
+    ),
+]
+InWindow = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="TIME[/TIME]",
+        help="Only the window that holds this time, or the windows between two times.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Processes that read. Default: as in the file."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no report on stdout.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of stdout."),
+]
+Top = Annotated[
+    int, typer.Option("--top", metavar="N", min=0, help="How many of the worst windows to list.")
+]
+
+
+def moment(text: str | None, option: str) -> int | None:
+    """Microseconds of an ISO 8601 time; no offset means UTC. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        action = "Write it as 2026-01-31T10:20 or 2026-01-31T10:20:00+01:00."
+        raise UsageError(f"`{text}` is not a time.", where=option, action=action) from None
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def window(text: str | None, length: int) -> Window | None:
+    """The windows that `--window` names, as [from, to) on the grid of windows of this length."""
+    if text is None:
+        return None
+    first, slash, last = text.partition("/")
+    start = moment(first, "--window") or 0
+    end = moment(last, "--window") or 0 if slash else start + 1
+    if end <= start:
+        raise UsageError(f"`{text}` ends before it begins.", where="--window")
+    return start // length * length, -(-end // length) * length
+
+
+def record_id(text: str) -> int:
+    """An id of 8 hex digits. Raises UsageError."""
+    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{8}", text):
+        action = "An id is 8 hex digits, as 0012abcd."
+        raise UsageError(f"`{text}` is not an id.", where="--id", action=action)
+    return int(text, 16)
+
+
+def version(text: str | None) -> int | datetime | None:
+    """A version of the store, or a time. Raises UsageError."""
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    time = moment(text, "--known-at") or 0
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time)

@@ -1,0 +1,70 @@
+"""A pipeline in the words of its file, as it may be shown: what was understood, secrets masked.
+
+Law: but for what is masked, a file with these words is read as the same pipeline.
+"""
+
+from typing import Any
+
+from fidelity.config.masking import mask, shown_options
+from fidelity.config.model import PLACES, Pipeline, Place, Stage, Targets
+from fidelity.config.record import PARTS
+from fidelity.config.values import duration_text, share_text
+
+
+def shown(pipeline: Pipeline) -> dict[str, Any]:
+    """The whole pipeline, every default written out."""
+    return {
+        "pipeline": pipeline.name,
+        "store": mask(pipeline.store),
+        "window": duration_text(pipeline.window),
+        "settle": duration_text(pipeline.settle),
+        "workers": str(pipeline.workers),
+        "stages": {stage.name: _stage(stage) for stage in pipeline.stages},
+        "targets": {
+            **_targets(pipeline.targets),
+            "streams": {name: _targets(t) for name, t in pipeline.stream_targets.items()},
+        },
+        "options": shown_options(pipeline.store_options),
+    }
+
+
+def place_text(place: Place) -> str:
+    """A place in one line: `fid`, `header fid as hex`, `from line_start`."""
+    value = shown_place(place)
+    if isinstance(value, str):
+        return value
+    return " ".join(f"{key} {text}" for key, text in value.items()).replace("field ", "", 1)
+
+
+def shown_place(place: Place) -> str | dict[str, str]:
+    """A place as the file has it."""
+    if place.builtin == "content":
+        return "content"
+    key, value = next((n, getattr(place, n)) for n in PLACES if getattr(place, n) is not None)
+    how: dict[str, str] = {} if place.encoding == "auto" else {"as": place.encoding}
+    how |= {} if place.unit == "auto" else {"unit": place.unit}
+    if key == "field" and not how and value != "content":
+        return str(value)
+    return {"from" if key == "builtin" else key: mask(value), **how}
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    words: dict[str, Any] = {"kind": stage.kind}
+    words |= {"after": stage.after} if stage.after is not None else {}
+    words |= {"path": [mask(path) for path in stage.paths]} if stage.paths else {}
+    words |= {"brokers": mask(stage.brokers)} if stage.brokers else {}
+    words |= {"topic": list(stage.topics)} if stage.topics else {}
+    words["record"] = {part: shown_place(getattr(stage.record, part)) for part in PARTS}
+    if stage.kind != "manifests":
+        words["record"] = {"format": stage.record.format, **words["record"]}
+    keep = {"stream": stage.keep_streams, "origin": stage.keep_origins}
+    kept = {name: list(values) for name, values in keep.items() if values is not None}
+    words |= {"keep": kept} if kept else {}
+    words |= {"sample": f"1/{stage.sample}"} if stage.sample > 1 else {}
+    return words | ({"options": shown_options(stage.options)} if stage.options else {})
+
+
+def _targets(targets: Targets) -> dict[str, str]:
+    return {
+        name: share_text(share) for name, share in targets.model_dump().items() if share is not None
+    }
