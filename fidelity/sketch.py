@@ -71,15 +71,14 @@ def subtract(reference: Cells, here: Cells) -> Cells:
 def sparse(cells: Cells) -> Sparse:
     """The cells of n sketches, uint64[n, 3, 128, 3], that hold anything."""
     flat = cells.reshape(len(cells), BANDS * CELLS, WORDS)
-    used = flat.any(axis=2)
     offsets = np.zeros(len(cells) + 1, np.int64)
-    np.cumsum(used.sum(axis=1), out=offsets[1:])
-    place = np.nonzero(used)[1]
-    words = flat[used].view(np.int64)
-    band, cell = np.divmod(place, CELLS)
-    return Sparse(
-        offsets, band.astype(np.int8), cell.astype(np.int16), words[:, 0], words[:, 1], words[:, 2]
-    )
+    _count_used(flat, offsets)
+    used = int(offsets[-1])
+    band, cell = np.empty(used, np.int8), np.empty(used, np.int16)
+    words = np.empty((WORDS, used), np.uint64)
+    _copy_used(flat, offsets, band, cell, words)
+    records, id_sum, id_check = words.view(np.int64)
+    return Sparse(offsets, band, cell, records, id_sum, id_check)
 
 
 def dense(
@@ -151,6 +150,33 @@ def _add_one(cells: Cells, id: np.uint64, count: np.uint64) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _count_used(cells: Cells, offsets: NDArray[np.int64]) -> None:
+    for i in range(len(cells)):
+        offsets[i + 1] = offsets[i]
+        for place in range(cells.shape[1]):
+            if cells[i, place, 0] | cells[i, place, 1] | cells[i, place, 2]:
+                offsets[i + 1] += 1
+
+
+@njit(cache=True, nogil=True)
+def _copy_used(
+    cells: Cells,
+    offsets: NDArray[np.int64],
+    band: NDArray[np.int8],
+    cell: NDArray[np.int16],
+    words: NDArray[np.uint64],
+) -> None:
+    for i in range(len(cells)):
+        at = offsets[i]
+        for place in range(cells.shape[1]):
+            if cells[i, place, 0] | cells[i, place, 1] | cells[i, place, 2]:
+                band[at], cell[at] = place // CELLS, place % CELLS
+                for word in range(WORDS):
+                    words[word, at] = cells[i, place, word]
+                at += 1
+
+
+@njit(cache=True, nogil=True)
 def _pure(cells: Cells, band: int, cell: int) -> np.int64:
     """The one id that a cell holds, or -1 if it holds none or several.
 
@@ -205,3 +231,4 @@ def warm() -> None:
     cells = empty()
     add(cells, np.zeros(1, np.uint32))
     decode(cells)
+    sparse(cells[np.newaxis])
