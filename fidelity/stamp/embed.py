@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from fidelity.records import PADDING
 from fidelity.stamp.places import (
     ALREADY,
     BLANK,
@@ -41,13 +42,18 @@ _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 class Stamped:
     """A block of lines with their ids, and what was done to them."""
 
-    data: memoryview  # the lines, newlines as they were
+    padded: NDArray[np.uint8]  # the lines, newlines as they were, and records.PADDING bytes more
     ids: NDArray[np.uint32]  # of the lines that were stamped here, in order
     starts: NDArray[np.int64]  # where each of them begins in data
     ends: NDArray[np.int64]  # where each of them ends in data, without its newline
     already: int  # lines that carried an id (or a member fid) and were left alone
     malformed: int  # lines that are not UTF-8, hold NUL, or are not one JSON object: left alone
     blank: int
+
+    @property
+    def data(self) -> memoryview:
+        """The lines."""
+        return self.padded[:-PADDING].data
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -73,11 +79,11 @@ def embed(
     places, verdicts = _places(data, buffer, starts, ends, line_format)
     chosen = (verdicts >= TEXT) & (verdicts <= ONLY_MEMBER)
     ids = take(int(chosen.sum()))
-    out = np.empty(len(buffer) + _LONGEST_STAMP * len(ids), np.uint8)
+    out = np.empty(len(buffer) + _LONGEST_STAMP * len(ids) + PADDING, np.uint8)
     spans = np.empty((2, len(ids)), np.int64)
     length = _fill(buffer, (starts, ends, stops), places, verdicts, ids, out, spans)
     return Stamped(
-        data=out[:length].data,
+        padded=out[: length + PADDING],
         ids=ids,
         starts=spans[0],
         ends=spans[1],

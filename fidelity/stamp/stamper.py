@@ -14,7 +14,7 @@ import weakref
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,9 @@ from fidelity.identity import check_name, id_of, ids_of, producer_seed, sequence
 from fidelity.stamp.manifest import Manifest
 from fidelity.stamp.numbers import numbers_for
 from fidelity.stamp.state import MODULUS
+
+if TYPE_CHECKING:
+    from fidelity.stamp.embed import LineFormat, Stamped
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +75,21 @@ class Stamper:
         self._clock = _Clock()
         self._closed = False
         _open_stampers.add(self)
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is a manifest, so that `written` matters."""
+        return self._manifest is not None
+
+    def stamp(self, lines: bytes, line_format: "LineFormat" = "json") -> "Stamped":
+        """Put ids into a block of whole lines. Write `.data`, then call `written(s.ids, ...)`.
+
+        Raises:
+            StampError: as `take`; the lines are unchanged.
+        """
+        from fidelity.stamp.embed import embed  # a producer that stamps by itself needs none of it
+
+        return embed(lines, line_format, self.take)
 
     def take(self, n: int) -> NDArray[np.uint32]:
         """The next n ids, uint32[n]. Give each to one record.
