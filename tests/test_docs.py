@@ -1,0 +1,136 @@
+"""Whatever a user can write has a place in the documentation."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from fidelity.cli import app
+from fidelity.config import load
+from fidelity.config.document import parse
+from fidelity.config.loading import KINDS, PIPELINE_KEYS, STAGE_KEYS, TARGET_KEYS
+from fidelity.config.model import Pipeline, Place, RecordSpec, Stage, Targets
+from fidelity.config.record import ENCODINGS, FORMATS, FROM, PLACE_KEYS, RECORD_KEYS, TIME_UNITS
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def section(page: str, title: str) -> str:
+    """The text under a heading of a page, up to the next of the same level."""
+    text = (DOCS / page).read_text("utf-8")
+    found = re.search(rf"^(#+) {re.escape(title)}.*?\n(.*?)(?=^\1 |\Z)", text, re.S | re.M)
+    assert found, f"{page} has no section {title}"
+    return found.group(2)
+
+
+def commands(group: Any, prefix: str = "fidelity") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize(
+    ("title", "keys"),
+    [
+        ("At the top", PIPELINE_KEYS),
+        ("Stages", (*STAGE_KEYS, *KINDS)),
+        ("Record", (*RECORD_KEYS, *FORMATS, *ENCODINGS, *TIME_UNITS)),
+        ("Record", tuple({key for keys in (*PLACE_KEYS.values(), *FROM.values()) for key in keys})),
+        ("Targets", (*TARGET_KEYS, "streams")),
+    ],
+)
+def test_every_key_of_the_pipeline_file_is_documented(title: str, keys: tuple[str, ...]) -> None:
+    text = section("configuration.md", title)
+    assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+def test_every_attribute_of_the_model_has_its_key_in_the_file() -> None:
+    written = {"name": "pipeline", "store_options": "options", "stream_targets": "streams"}
+    keys = {*PIPELINE_KEYS, "streams"}
+    assert {written.get(name, name) for name in Pipeline.model_fields} == keys - {"record"}
+    written = {"paths": "path", "topics": "topic", "keep_streams": "keep", "keep_origins": "keep"}
+    assert {written.get(n, n) for n in Stage.model_fields} - {"name"} == set(STAGE_KEYS)
+    assert set(RecordSpec.model_fields) == set(RECORD_KEYS)
+    assert set(Targets.model_fields) == set(TARGET_KEYS)
+    written = {"builtin": "from", "encoding": "as"}
+    keys = {key for keys in PLACE_KEYS.values() for key in keys}
+    assert {written.get(name, name) for name in Place.model_fields} == keys
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_its_options_are_documented(name: str) -> None:
+    text = section("commands.md", f"`{name}")
+    for parameter in COMMANDS[name].params:
+        for option in parameter.opts if parameter.param_type_name == "option" else ():
+            if option.startswith("--") and option != "--help":
+                assert f"`{option}" in text, f"{name} {option}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_is_documented_that_a_command_does_not_have(name: str) -> None:
+    has = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    told = set(re.findall(r"`(--[a-z-]+)", section("commands.md", f"`{name}")))
+    assert told <= has
+
+
+def test_options_that_are_shared_are_explained_once() -> None:
+    text = section("commands.md", "Options that several commands share")
+    uses: dict[str, int] = {}
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                uses[parameter.opts[0]] = uses.get(parameter.opts[0], 0) + 1
+    assert [
+        option for option, times in uses.items() if times > 1 and f"`{option}" not in text
+    ] == []
+
+
+def test_every_command_says_what_it_does() -> None:
+    for name, command in COMMANDS.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("page", ["configuration.md", "../README.md"])
+def test_the_pipelines_that_are_shown_are_valid(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_LOCAL", "localhost:9092")
+    monkeypatch.setenv("KAFKA_AGG", "localhost:9093")
+    shown = re.findall(r"```yaml\n(.*?)```", (DOCS / page).read_text("utf-8"), re.S)
+    whole = [text for text in shown if "pipeline:" in text]
+    assert whole
+    for text in whole:
+        (tmp_path / "pipeline.yaml").write_text(text, "utf-8")
+        assert load(tmp_path / "pipeline.yaml").stages
+
+
+def test_the_template_explains_only_keys_that_exist(tmp_path: Path) -> None:
+    from fidelity.cli.preparing import TEMPLATE
+
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(TEMPLATE, "utf-8")
+    assert load(file).source.name == "source"
+    # What is commented out must be valid as well, once its `# ` is removed.
+    file.write_text(re.sub(r"^( +)# (?=[a-z.]+: ?|  )", r"\1", TEMPLATE, flags=re.M), "utf-8")
+    told = parse(file)
+    assert not told.problems or all("KAFKA_PASSWORD" in str(p) for p in told.problems)
+    queue = yaml.safe_load(file.read_text("utf-8"))["stages"]["queue"]
+    assert queue["options"]["sasl.mechanism"] == "SCRAM-SHA-256"
+    assert yaml.safe_load(file.read_text("utf-8"))["stages"]["lake"]["sample"] == "1/100"
+
+
+def test_the_exit_statuses_are_told() -> None:
+    text = (DOCS / "commands.md").read_text("utf-8")
+    for status in ("| 0 |", "| 1 |", "| 2 |", "| 130 |"):
+        assert status in text
