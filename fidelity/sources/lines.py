@@ -32,9 +32,10 @@ class LineSplitter:
     def __init__(self, batch: int, longest: int, arrival: int) -> None:
         self._batch, self._longest = batch, longest
         self._buffer = np.zeros(2 * batch + PADDING, dtype=np.uint8)
-        # A line that ends in this batch has at least two of its bytes, but for the first.
-        most = batch // 2 + 2
-        self._starts, self._ends, self._offsets, self._sizes = np.empty((4, most), dtype=np.int64)
+        self._ends = np.empty(batch + 1, dtype=np.int64)  # every byte may be a newline
+        # A line that is not blank has two bytes of this batch, but for the first.
+        shape = (3, batch // 2 + 2)
+        self._starts, self._offsets, self._sizes = np.empty(shape, dtype=np.int64)
         self._arrival = arrival
         self._base = 0  # place in the stream of the buffer's first byte
         self._kept = 0  # bytes in the buffer of a line that has not ended
