@@ -13,6 +13,7 @@ from fidelity.records import PADDING, Lines, Slices
 from fidelity.sources import kafka_kernels as kernels
 from fidelity.sources.kafka_client import legacy_records, sample_batch
 from fidelity.sources.kafka_codecs import CodecError, OutputFull, decompress
+from fidelity.sources.memory import address
 
 Int64s = NDArray[np.int64]
 
@@ -52,7 +53,7 @@ class BatchLayout:
 
     def next_offset(self, response: bytes) -> tuple[int, int]:
         """(bytes of whole batches, offset after the last of them or -1). Raises UnreadableError."""
-        status, size, following = kernels.whole(np.frombuffer(response, np.uint8))
+        status, size, following = kernels.whole(*_span(response))
         if status != kernels.OK:
             raise self._unreadable(_REASONS[status], following)
         return int(size), int(following)
@@ -67,13 +68,14 @@ class BatchLayout:
             aborted: (producer id, first offset) of the response's aborted transactions.
         """
         buffer = np.frombuffer(response, np.uint8)
+        place = address(buffer)
         pids = np.array([pid for pid, _ in aborted], np.int64)
         firsts = np.array([first for _, first in aborted], np.int64)
         states = np.zeros(len(pids), np.uint8)
         at = 0
         while at < size:
             status, n, at = kernels.batches(
-                buffer, at, size, start, end, self._check, pids, firsts, states, self._rows
+                place, at, size, start, end, self._check, pids, firsts, states, self._rows
             )
             if status != kernels.OK:
                 raise self._unreadable(_REASONS[status], int.from_bytes(response[at : at + 8]))
@@ -141,22 +143,23 @@ class BatchLayout:
         if claimed > self._columns.shape[1]:
             self._columns = np.empty((len(self._columns), 2 * claimed), np.int64)
         status, count = kernels.layout(
-            self._arena,
-            self._rows,
-            self._regions,
-            first,
-            n,
-            start,
-            end,
-            self._names,
-            self._name_ends,
-            self._columns,
+            address(self._arena), self._rows, self._regions, first, n, start, end, self._columns
         )
         if status != kernels.OK:
             raise self._unreadable(_REASONS[status], int(self._rows[count, kernels.BASE]))
         if count:
+            self._find_headers(count)
             self.append_time = bool(self._rows[first, kernels.ATTRIBUTES] & _APPEND_TIME)
             yield self._as_lines(self._arena, self._columns, count)
+
+    def _find_headers(self, count: int) -> None:
+        if not self._headers:
+            return
+        status, n = kernels.headers(
+            address(self._arena), count, address(self._names), self._name_ends, self._columns
+        )
+        if status != kernels.OK:
+            raise self._unreadable(_REASONS[status], int(self._columns[kernels.OFFSETS, n]))
 
     def _as_lines(self, arena: NDArray[np.uint8], columns: Int64s, n: int) -> Lines:
         k = kernels
@@ -207,6 +210,11 @@ class BatchLayout:
             where=f"{self._where} offset {offset}",
             action="Check the brokers' disks; a replica may still hold it. Then scan again.",
         )
+
+
+def _span(response: bytes) -> tuple[int, int]:
+    start = address(np.frombuffer(response, np.uint8))
+    return start, start + len(response)
 
 
 def warm() -> None:
