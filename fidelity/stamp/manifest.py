@@ -8,6 +8,7 @@ Invariant: a line claims only what `add` was told was written, and no record is 
 file only grows, by whole lines; a line that a dying process left half is closed off, not repeated.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -193,7 +194,8 @@ def append(path: Path, lines: bytes) -> None:
             while written < len(lines):
                 written += os.write(handle, lines[written:])
         except OSError:
-            os.ftruncate(handle, before)
+            with contextlib.suppress(OSError):  # half a line is closed off by the next append
+                os.ftruncate(handle, before)
             raise
         if lines:
             os.fsync(handle)
