@@ -11,8 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidelity.config import Pipeline, Place, RecordSpec, Stage, Targets, load, mask
+from fidelity.config import Pipeline, Place, RecordSpec, Stage, Targets, load, mask, shown_options
 from fidelity.config.loading import PIPELINE_KEYS, STAGE_KEYS
+from fidelity.config.masking import MASK
 from fidelity.config.record import PLACE_KEYS, RECORD_KEYS
 from fidelity.config.showing import shown
 from fidelity.config.values import duration, duration_text, one_in, share, share_text
@@ -247,12 +248,12 @@ def test_yaml_anchors_and_merges_work(file: File) -> None:
         pipeline: p
         store: s
         stages:
-          source: &it {kind: kafka, brokers: b, topic: a, options: &o {x: y}}
-          next: {<<: *it, after: source, topic: c, options: {<<: [*o], z: w}}
+          source: &it {kind: kafka, brokers: b, topic: a, options: &o {client.id: y}}
+          next: {<<: *it, after: source, topic: c, options: {<<: [*o], check.crcs: "true"}}
     """)
     assert pipeline.stages[1].topics == ("c",)
     assert pipeline.stages[1].brokers == "b"
-    assert pipeline.stages[1].options == {"x": "y", "z": "w"}
+    assert pipeline.stages[1].options == {"client.id": "y", "check.crcs": "true"}
 
 
 def test_local_paths_are_taken_from_the_files_folder(file: File, tmp_path: Path) -> None:
@@ -390,6 +391,8 @@ def test_a_wrong_value_at_the_top_is_told(file: File, key: str, text: str, told:
         ("kind: files, path: a, topic: t", "topic: does not belong to a stage of kind files"),
         ("kind: kafka, topic: t", "`brokers` is missing"),
         ("kind: kafka, brokers: b", "`topic` is missing"),
+        ("kind: kafka, brokers: b, topic: t, options: {sasl.passwd: x}", "sasl.password?"),
+        ("kind: kafka, brokers: b, topic: t, options: {check.crcs: s3cret}", "must be one of true"),
         ("kind: manifests", "either `path`, or `brokers` and `topic`"),
         ("kind: manifests, topic: t", "`brokers` is missing"),
         ("kind: manifests, path: a, record: {format: json}", "their own format"),
@@ -588,8 +591,8 @@ def test_secrets_are_masked_wherever_a_pipeline_is_shown(
             brokers: b:9092
             topic: t
             options:
+              sasl.username: u
               sasl.password: ${KAFKA_PASSWORD}
-              sasl.jaas.config: "Login required password=\\"hunter-2\\";"
               ssl.key.password: abcdef
               security.protocol: SASL_SSL
     """)
@@ -597,6 +600,9 @@ def test_secrets_are_masked_wherever_a_pipeline_is_shown(
     for secret in ("s3cr3t", "abc&", "k-123456", "tok-4711", "hunter-2", "abcdef"):
         assert secret not in told
     assert "SASL_SSL" in str(shown(pipeline))
+    assert shown_options({"sasl.jaas.config": "password=abc", "ACCESS-KEY": "k"}) == dict.fromkeys(
+        ("sasl.jaas.config", "ACCESS-KEY"), MASK
+    )
     words = shown(pipeline)
     assert words["store"] == "s3://********@bucket/x?sig_token=********&y=1"
     assert words["options"]["region"] == "eu"
@@ -620,7 +626,7 @@ def test_what_is_shown_is_read_as_the_same_pipeline(file: File) -> None:
         record: {id: {field: n, as: sequence}, time: {field: at, unit: ms}, stream: type}
         stages:
           hosts: {kind: files, path: [/a/*, /b]}
-          queue: {kind: kafka, after: hosts, brokers: "a,b", topic: [x, y], options: {a: b},
+          queue: {kind: kafka, after: hosts, brokers: "a,b", topic: [x, y], options: {client.id: b},
                   record: {id: {header: fid}, time: {from: timestamp}}}
           lake: {kind: files, after: queue, path: "s3://x/*.parquet", sample: 1/7,
                  keep: {type: [u, v]}}

@@ -15,6 +15,7 @@ from fidelity.config.document import parse
 from fidelity.config.loading import KINDS, PIPELINE_KEYS, STAGE_KEYS, TARGET_KEYS
 from fidelity.config.model import Pipeline, Place, RecordSpec, Stage, Targets
 from fidelity.config.record import ENCODINGS, FORMATS, FROM, PLACE_KEYS, RECORD_KEYS, TIME_UNITS
+from fidelity.sources.kafka_options import OPTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -51,6 +52,11 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 def test_every_key_of_the_pipeline_file_is_documented(title: str, keys: tuple[str, ...]) -> None:
     text = section("configuration.md", title)
     assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+def test_every_setting_of_the_kafka_client_is_documented() -> None:
+    text = section("configuration.md", "Options")
+    assert [name for name in OPTIONS if f"| `{name}` |" not in text] == []
 
 
 def test_every_attribute_of_the_model_has_its_key_in_the_file() -> None:

@@ -125,6 +125,9 @@ def _stage(
     section = read.section(given.get("record"), (*way, "record"), RECORD_KEYS)
     record = record_spec(read, inherited, section, (*way, "record"), kind, paths)
     brokers = ",".join(read.texts(given, way, "brokers"))
+    options = _options(read, given, way)
+    if "topic" in given:
+        _check_client(read, options, (*way, "options"))
     _check_place(read, given, way, kind)
     _check_position(read, given, way, kind)
     return {
@@ -135,10 +138,19 @@ def _stage(
         "topics": tuple(read.texts(given, way, "topic")),
         "brokers": ",".join(part.strip() for part in brokers.split(",") if part.strip()),
         "record": record,
-        "options": _options(read, given, way),
+        "options": options,
         "sample": read.optional(given, way, "sample", values.one_in, 1),
         **_keep(read, given, way, record),
     }
+
+
+def _check_client(read: Reading, options: dict[str, str], way: Way) -> None:
+    """Settings of the Kafka client: it knows its own names, and tells no values."""
+    # Here, since reading pipelines is not only for those who read Kafka.
+    from fidelity.sources.kafka_options import problems
+
+    for problem in problems(options):
+        read.problem(way, problem)
 
 
 def _check_place(read: Reading, given: Section, way: Way, kind: str) -> None:
