@@ -1,0 +1,335 @@
+"""Books: figures of scopes become rows of the report, with a verdict each, and rows add up.
+
+Invariants, checked for every row: expected = delivered + missing, observed = delivered + surplus.
+A row that violates them is an error of ours and is raised, never reported.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fidelity.config import Pipeline
+from fidelity.nines import measurable, nines
+from fidelity.report import BALANCES, EVIDENCE, TIME, Books, Evidence, Verdict
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+VERDICTS: tuple[Verdict, ...] = ("pass", "pending", "unknown", "fail")
+"""By weight: a window's verdict over several rows is the heaviest."""
+PASS, PENDING, UNKNOWN, FAIL = range(4)
+
+REASONS = (
+    "lost",
+    "duplicates",
+    "unexpected",
+    "unaudited",  # not looked at since the window settled
+    "unseen",  # records that could not be read may belong to it
+    "silent",
+    "lower-bound",
+    "pending",
+)
+"""Why a row does not pass; a row's reasons are the bits of an integer."""
+
+
+class BooksError(AssertionError):
+    """The books do not close: a bug."""
+
+
+@dataclass(slots=True)
+class Block:
+    """The rows of one stage against one reference as columns, sorted by window and stream."""
+
+    window: Ints  # microseconds
+    stream: Ints  # code
+    observed: Ints
+    expected: Ints
+    delivered: Ints
+    lost: Ints
+    in_flight: Ints
+    filtered: Ints
+    unaudited: Ints
+    duplicates: Ints
+    unexpected: Ints
+    evidence: Ints  # index of EVIDENCE
+    settled: Bools
+    verdict: Ints  # index of VERDICTS
+    reasons: Ints
+
+    def take(self, rows: Ints) -> "Block":
+        """Some of the rows."""
+        return Block(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.window)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What all rows of a block say. `against` is None for the source: nothing is expected there."""
+
+    stage: str
+    after: str | None
+    against: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What reconciling found, for n scopes of one edge."""
+
+    window: Ints
+    stream: Ints
+    observed: Ints
+    expected: Ints
+    due: Ints
+    missing: Ints  # due and not here
+    excused: Ints  # not due, in the reference, and here
+    duplicates: Ints
+    unexpected: Ints
+    evidence: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How much of n scopes could be seen."""
+
+    settled: Bools
+    stage_audited: Bools
+    stage_touched: Bools  # by unseen records
+    reference_audited: Bools
+    reference_touched: Bools
+    silent: Bools  # a producer of the reference fell silent
+
+
+def block_of(
+    found: Figures, sight: Sight, targets: Mapping[str, NDArray[np.float64]], doubtful: Bools
+) -> Block:
+    """Rows with verdicts. `targets` hold completeness, duplicates and unexpected of n rows.
+
+    Raises BooksError.
+    """
+    stage_seen = sight.stage_audited & ~sight.stage_touched
+    reference_seen = sight.reference_audited & ~sight.reference_touched
+    filtered = found.expected - found.due - found.excused
+    in_flight = np.where(sight.settled, 0, found.missing)
+    unaudited = np.where(sight.settled & ~stage_seen, found.missing, 0)
+    lost = found.missing - in_flight - unaudited
+    meant = found.expected - filtered
+    share = (meant - lost) / np.maximum(meant, 1)
+    bad_lost = (lost > 0) & (share < targets["completeness"])
+    bad_duplicates = _beyond(found.duplicates, found.observed, targets["duplicates"])
+    bad_unexpected = _beyond(found.unexpected, found.observed, targets["unexpected"])
+    failed = bad_lost | (reference_seen & (bad_duplicates | bad_unexpected))
+    unseen = sight.stage_touched | sight.reference_touched
+    unlooked = ~sight.stage_audited | ~sight.reference_audited
+    blind = unseen | unlooked | sight.silent | doubtful
+    verdict = np.where(failed, FAIL, np.where(blind, UNKNOWN, PASS))
+    verdict = np.where(sight.settled, verdict, PENDING)
+    settled = sight.settled
+    why = [bad_lost, bad_duplicates, bad_unexpected, unlooked, unseen, sight.silent, doubtful]
+    masks = [*(settled & each for each in why), ~settled]
+    block = Block(
+        window=found.window,
+        stream=found.stream,
+        observed=found.observed,
+        expected=found.expected,
+        delivered=found.due - found.missing + found.excused,
+        lost=lost,
+        in_flight=in_flight,
+        filtered=filtered,
+        unaudited=unaudited,
+        duplicates=found.duplicates,
+        unexpected=found.unexpected,
+        evidence=found.evidence,
+        settled=settled,
+        verdict=verdict.astype(np.int64),
+        reasons=_bits(masks, len(verdict)),
+    )
+    check(block)
+    return block
+
+
+def source_block(window: Ints, stream: Ints, observed: Ints, settled: Bools, sight: Sight) -> Block:
+    """The source's own rows: nothing is expected, all that can be told is whether it was seen."""
+    zero = np.zeros(len(window), np.int64)
+    blind = ~sight.stage_audited | sight.stage_touched | sight.silent
+    verdict = np.where(settled, np.where(blind, UNKNOWN, PASS), PENDING).astype(np.int64)
+    none = np.zeros(len(window), np.bool_)
+    why = [none, none, none, ~sight.stage_audited, sight.stage_touched, sight.silent, none]
+    return Block(
+        window=window,
+        stream=stream,
+        observed=observed,
+        expected=observed,
+        delivered=observed,
+        lost=zero,
+        in_flight=zero,
+        filtered=zero,
+        unaudited=zero,
+        duplicates=zero,
+        unexpected=zero,
+        evidence=zero,
+        settled=settled,
+        verdict=verdict,
+        reasons=_bits([*(settled & each for each in why), ~settled], len(window)),
+    )
+
+
+def check(block: Block) -> None:
+    """Raise BooksError if a row's books do not close or a figure is negative."""
+    missing = block.lost + block.in_flight + block.filtered + block.unaudited
+    closes = block.expected == block.delivered + missing
+    closes &= block.observed == block.delivered + block.duplicates + block.unexpected
+    for name in ("delivered", "lost", "in_flight", "filtered", "unaudited", "duplicates"):
+        closes &= getattr(block, name) >= 0
+    closes &= block.unexpected >= 0
+    if not closes.all():
+        row = int(np.flatnonzero(~closes)[0])
+        figures = {each.name: int(getattr(block, each.name)[row]) for each in fields(block)}
+        raise BooksError(f"the books do not close, an error of ours: {figures}")
+
+
+def table_of(
+    heads: Sequence[Head], blocks: Sequence[Block], streams: pa.Array, pipeline: Pipeline
+) -> pa.Table:
+    """The balances of the report (BALANCES)."""
+    tables = [
+        _table(head, block, streams, pipeline) for head, block in zip(heads, blocks, strict=True)
+    ]
+    return pa.concat_tables(tables) if tables else BALANCES.empty_table()
+
+
+def total_of(head: Head, block: Block, flaws: Mapping[str, int], target: float) -> Books:
+    """A block added up. Its verdict is fail if any row fails, else unknown if any is."""
+    sums = {
+        name: int(getattr(block, name).sum())
+        for name in ("lost", "in_flight", "filtered", "unaudited", "duplicates", "unexpected")
+    }
+    expected, delivered = int(block.expected.sum()), int(block.delivered.sum())
+    due = expected - sums["filtered"]
+    proof = nines(due - delivered, due)
+    evidence: Evidence = EVIDENCE[int(block.evidence.max(initial=0))]
+    source = head.against is None
+    return Books(
+        stage=head.stage,
+        after=head.after,
+        against=head.against,
+        observed=int(block.observed.sum()),
+        expected=None if source else expected,
+        delivered=None if source else delivered,
+        **sums,
+        flaws=dict(flaws),
+        completeness=None if source or due == 0 else delivered / due,
+        nines=None if source else proof.nines,
+        nines_low=None if source else proof.low,
+        nines_high=None if source else proof.high,
+        measurable=not source and measurable(due, target),
+        evidence=None if source else evidence,
+        verdict=verdict_of(block.verdict),
+        reasons=_reason_names(int(np.bitwise_or.reduce(block.reasons, initial=0))),
+        windows=_windows(block),
+    )
+
+
+def verdict_of(codes: Ints) -> Verdict:
+    """Of many rows: any fail, else any unknown, else any pass, else pending; unknown of none."""
+    for code in (FAIL, UNKNOWN, PASS, PENDING):
+        if (codes == code).any():
+            return VERDICTS[code]
+    return "unknown"
+
+
+def watermark(blocks: Sequence[Block], window: int) -> int | None:
+    """End of the last window before which all windows of all blocks passed; None if none did."""
+    starts = np.concatenate([block.window for block in blocks])
+    worst = np.concatenate([block.verdict for block in blocks])
+    if len(starts) == 0:
+        return None
+    windows, row = np.unique(starts, return_inverse=True)
+    heaviest = np.zeros(len(windows), np.int64)
+    np.maximum.at(heaviest, row, worst)
+    stopped = np.flatnonzero(heaviest != PASS)
+    passed = int(stopped[0]) if len(stopped) else len(windows)
+    return int(windows[passed - 1]) + window if passed else None
+
+
+def _beyond(surplus: Ints, observed: Ints, target: NDArray[np.float64]) -> Bools:
+    found: Bools = (surplus > 0) & (surplus / np.maximum(observed, 1) > target)
+    return found
+
+
+def _bits(masks: Sequence[Bools], rows: int) -> Ints:
+    bits = np.zeros(rows, np.int64)
+    for at, mask in enumerate(masks):
+        bits |= mask.astype(np.int64) << at
+    return bits
+
+
+def _reason_names(bits: int) -> tuple[str, ...]:
+    return tuple(name for at, name in enumerate(REASONS) if bits >> at & 1)
+
+
+def _windows(block: Block) -> dict[str, int]:
+    windows, row = np.unique(block.window, return_inverse=True)
+    heaviest = np.zeros(len(windows), np.int64)
+    np.maximum.at(heaviest, row, block.verdict)
+    return {name: int((heaviest == at).sum()) for at, name in enumerate(VERDICTS)}
+
+
+def _table(head: Head, block: Block, streams: pa.Array, pipeline: Pipeline) -> pa.Table:
+    rows, source = len(block), head.against is None
+    due = block.expected - block.filtered
+    proof = _nines_columns(due, due - block.delivered)
+    names = [str(name) for name in streams.to_pylist()]
+    wanted = np.array([pipeline.targets_for(name).completeness for name in names] or [1.0])
+    target = wanted[block.stream] if rows else np.empty(0)
+    enough = np.where(target >= 1, due > 0, due * (1 - target) >= 3 * (1 - 1e-9))
+    whole = np.where(due > 0, block.delivered / np.maximum(due, 1), np.nan)
+    nothing = pa.nulls(rows, pa.float64())
+    bits, bit_row = np.unique(block.reasons, return_inverse=True)
+    reasons = pa.array([list(_reason_names(int(each))) for each in bits], pa.list_(pa.string()))
+    columns = {
+        "stage": _constant(head.stage, rows),
+        "after": _constant(head.after, rows),
+        "against": _constant(head.against, rows),
+        "window": pa.array(block.window).cast(TIME),
+        "stream": streams.take(pa.array(block.stream)),
+        "observed": pa.array(block.observed),
+        "expected": pa.nulls(rows, pa.int64()) if source else pa.array(block.expected),
+        "delivered": pa.nulls(rows, pa.int64()) if source else pa.array(block.delivered),
+        **{
+            name: pa.array(getattr(block, name))
+            for name in ("lost", "in_flight", "filtered", "unaudited", "duplicates", "unexpected")
+        },
+        "completeness": nothing if source else pa.array(whole, from_pandas=True),
+        "nines": nothing if source else proof["nines"],
+        "nines_low": nothing if source else proof["low"],
+        "nines_high": nothing if source else proof["high"],
+        "measurable": pa.array(np.zeros(rows, np.bool_) if source else enough),
+        "evidence": pa.nulls(rows, pa.string())
+        if source
+        else pa.array(EVIDENCE).take(pa.array(block.evidence)),
+        "verdict": pa.array(VERDICTS).take(pa.array(block.verdict)),
+        "settled": pa.array(block.settled),
+        "reasons": reasons.take(pa.array(bit_row)),
+    }
+    return pa.table(columns, schema=BALANCES)
+
+
+def _constant(value: str | None, rows: int) -> pa.Array:
+    return pa.nulls(rows, pa.string()) if value is None else pa.repeat(pa.scalar(value), rows)
+
+
+def _nines_columns(due: Ints, missing: Ints) -> dict[str, pa.Array]:
+    """nines, low and high of n rows; a Python step only for rows that miss something."""
+    columns = {name: np.full(len(due), np.nan) for name in ("nines", "low", "high")}
+    whole = (due > 0) & (missing == 0)
+    columns["low"][whole] = np.maximum(0.0, np.log10(due[whole] / 3))
+    for row in np.flatnonzero(missing > 0):
+        proof = nines(int(missing[row]), int(due[row]))
+        for name, value in (("nines", proof.nines), ("low", proof.low), ("high", proof.high)):
+            columns[name][row] = np.nan if value is None else value
+    return {name: pa.array(column, from_pandas=True) for name, column in columns.items()}

@@ -1,0 +1,404 @@
+"""Resolve: which ids differ in the scopes that do not balance, from observations alone.
+
+A scope's sketches are subtracted and peeled, each id is given to the producer whose totals it
+explains, and a surplus id is told to be a duplicate (its reference has it) or unexpected (it has
+not). Invariant: what is returned explains every producer's records, id_sum and id_xor exactly.
+Where that cannot be had the answer says so, and the trace counts the records instead.
+
+Counts are signed: positive is due and missing here, negative is here and not due.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fidelity import sketch
+from fidelity.edges import Edge
+from fidelity.identity import ids_of, producer_seed, sequences_of
+from fidelity.report import Evidence, Kind
+
+Ids = NDArray[np.uint32]
+Counts = NDArray[np.int64]
+
+_WHOLE = 1 << 64
+_CHUNK = 1 << 22
+_LONGEST_RUN = 1 << 27  # a run of ids is made anew to be compared: about half a second at most
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one stage saw of one producer in one scope. The sequence bounds are None if opaque."""
+
+    records: int
+    id_sum: int
+    id_xor: int
+    seq_first: int | None
+    seq_last: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One producer's books in one scope: the reference, what of it is due, the stage."""
+
+    origin: str
+    reference: Side
+    due: Side
+    here: Side
+
+    @property
+    def differs(self) -> bool:
+        """What is due and what is here are not the same multiset."""
+        return not same(self.due, self.here)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A scope of an edge that does not balance."""
+
+    row: int  # where it stands among all scopes
+    edge: Edge
+    window: int
+    stream: str
+    lines: tuple[Line, ...]
+    may_peel: bool  # what is due of it is known from observations
+    may_trace: bool  # its records may be read again if need be
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The sketches of one scope: uint64[3, 128, 3] each."""
+
+    reference: sketch.Cells
+    due: sketch.Cells  # of the edge's sample, before any other contract
+    here: sketch.Cells
+
+
+@dataclass(slots=True)
+class Part:
+    """Some ids of one producer, and how many copies of each differ. uint32[n], int64[n] > 0."""
+
+    origin: str
+    kind: Kind
+    ids: Ids
+    copies: Counts
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What differs in a scope. `excused` came through although the contract did not ask for it."""
+
+    missing: int = 0  # due and not here
+    excused: int = 0  # not due, but in the reference and here: delivered all the same
+    duplicates: int = 0
+    unexpected: int = 0
+    evidence: Evidence = "peeled"
+    doubt: str = ""  # why the figures are lower bounds
+    parts: list[Part] = field(default_factory=list)
+
+    def add(self, origin: str, kind: Kind, ids: Ids, copies: Counts) -> None:
+        """Book differing ids of one producer."""
+        if len(ids) == 0:
+            return
+        self.parts.append(Part(origin, kind, ids, copies))
+        total = int(copies.sum())
+        if kind == "lost":
+            self.missing += total
+        elif kind == "duplicate":
+            self.duplicates += total
+        else:
+            self.unexpected += total
+
+
+@dataclass(slots=True)
+class Peeled:
+    """Signed counts by line, and the surplus ids whose count in the reference is still open."""
+
+    scope: Scope
+    signed: list[tuple[Line, Ids, Counts]]
+    known: list[NDArray[np.int64]]  # r of each surplus id of each line, -1 where it is open
+    surplus: list[tuple[Line, Ids, Counts]]  # counts > 0
+
+    @property
+    def open(self) -> Ids:
+        """Surplus ids that must be looked up in the reference."""
+        asked = [ids[r < 0] for (_, ids, _), r in zip(self.surplus, self.known, strict=True)]
+        return np.concatenate(asked) if asked else np.empty(0, np.uint32)
+
+
+def peel(scope: Scope, cells: Cells) -> Peeled | None:
+    """The differences of a scope by producer, or None: undecodable, or not to be attributed."""
+    due = _due_cells(scope, cells) if scope.may_peel else None
+    if due is None:
+        return None
+    lines = [line for line in scope.lines if line.differs]
+    signed = _decoded(scope, lines, sketch.subtract(due, cells.here))
+    if signed is None:
+        return None
+    surplus = [(line, ids[counts < 0], -counts[counts < 0]) for line, ids, counts in signed]
+    surplus = [each for each in surplus if len(each[1])]
+    holders = sum(line.reference.records > 0 for line in scope.lines)
+    whole = sketch.decode(cells.reference) if surplus and holders == 1 else None
+    known = [_in_reference(scope, line, ids, cells, whole) for line, ids, _ in surplus]
+    return Peeled(scope, signed, known, surplus)
+
+
+def outcome_of(peeled: Peeled) -> Outcome:
+    """The outcome, once the reference count of every surplus id is known."""
+    outcome, edge = Outcome(), peeled.scope.edge
+    for line, ids, counts in peeled.signed:
+        lost = counts > 0
+        outcome.add(line.origin, "lost", ids[lost], counts[lost])
+    for (line, ids, copies), r in zip(peeled.surplus, peeled.known, strict=True):
+        # Of ids that are not due, the reference's copies were not subtracted yet.
+        due = passes(edge, peeled.scope.stream, line.origin, ids)
+        excused = np.where(due, 0, np.minimum(r, copies))
+        outcome.excused += int(excused.sum())
+        rest = copies - excused
+        again, never = (r > 0) & (rest > 0), r == 0
+        outcome.add(line.origin, "duplicate", ids[again], rest[again])
+        outcome.add(line.origin, "unexpected", ids[never], rest[never])
+    return outcome
+
+
+def passes(edge: Edge, stream: str, origin: str, ids: Ids) -> NDArray[np.bool_]:
+    """Which ids are due by the edge's contract."""
+    kept = edge.keep_streams is None or stream in edge.keep_streams
+    kept = kept and (edge.keep_origins is None or origin in edge.keep_origins)
+    if not kept:
+        return np.zeros(len(ids), np.bool_)
+    found: NDArray[np.bool_] = ids % np.uint64(edge.sample) == 0
+    return found
+
+
+def counted(scope: Scope, doubt: str) -> Outcome:
+    """What numbers alone prove, producer by producer: lower bounds."""
+    outcome = Outcome(evidence="counts", doubt=doubt)
+    for line in scope.lines:
+        due, here, reference = line.due.records, line.here.records, line.reference.records
+        swapped = int(due == here and line.differs)  # as many, but not the same
+        excused = min(max(here - due, 0), reference - due)
+        outcome.excused += excused
+        outcome.missing += max(due - here, 0) + swapped
+        surplus = max(here - due, 0) - excused + swapped
+        if reference:
+            outcome.duplicates += surplus
+        else:
+            outcome.unexpected += surplus
+    return outcome
+
+
+def is_run(side: Side, seed: int) -> bool:
+    """Whether a side is exactly the records first, first + 1, ..., last, once each.
+
+    Records, sum and exclusive or of their ids are those of the run. Another multiset within the
+    same bounds would have to agree in all of these: 96 bits.
+    """
+    if side.records == 0:
+        return True
+    if side.seq_first is None or side.seq_last is None:
+        return False
+    if side.seq_last - side.seq_first + 1 != side.records or side.records > _LONGEST_RUN:
+        return False
+    total, mixed = 0, 0
+    for ids in _run_ids(side, seed):
+        total += int(ids.sum(dtype=np.uint64))
+        mixed ^= int(np.bitwise_xor.reduce(ids))
+    return (total % _WHOLE, mixed) == (side.id_sum, side.id_xor)
+
+
+def _run_ids(side: Side, seed: int) -> Iterator[Ids]:
+    if side.seq_first is None or side.seq_last is None:
+        return
+    for start in range(side.seq_first, side.seq_last + 1, _CHUNK):
+        end = min(start + _CHUNK, side.seq_last + 1)
+        yield ids_of(np.arange(start, end, dtype=np.int64), seed)
+
+
+def same(one: Side, other: Side) -> bool:
+    """Whether two digests agree."""
+    return (one.records, one.id_sum, one.id_xor) == (other.records, other.id_sum, other.id_xor)
+
+
+def _due_cells(scope: Scope, cells: Cells) -> sketch.Cells | None:
+    """The sketch of what is due. None if a producer that is not kept cannot be taken out of it."""
+    edge = scope.edge
+    if edge.keep_streams is not None and scope.stream not in edge.keep_streams:
+        return sketch.empty()
+    if edge.keep_origins is None:
+        return cells.due
+    due = cells.due.copy()
+    for line in scope.lines:
+        if line.origin in edge.keep_origins:
+            continue
+        seed = producer_seed(scope.stream, line.origin)
+        if edge.opaque or not is_run(line.reference, seed):
+            return None
+        for ids in _run_ids(line.reference, seed):
+            sampled = ids[ids % np.uint64(edge.sample) == 0]
+            sketch.add(due, sampled, np.full(len(sampled), -1, np.int64))
+    return due
+
+
+def _decoded(
+    scope: Scope, lines: Sequence[Line], cells: sketch.Cells
+) -> list[tuple[Line, Ids, Counts]] | None:
+    mixed = _mixed(lines)
+    decoded = sketch.decode(cells, mixed)
+    if decoded is not None:
+        found = _attributed(scope, lines, *decoded)
+        if found is not None:
+            return found
+    return _with_runs(scope, lines, cells)
+
+
+def _with_runs(
+    scope: Scope, lines: Sequence[Line], cells: sketch.Cells
+) -> list[tuple[Line, Ids, Counts]] | None:
+    """Producers whose two sides are whole runs differ by runs, however long; the rest is peeled."""
+    if scope.edge.opaque or scope.edge.sample != 1:
+        return None
+    known: list[tuple[Line, Ids, Counts]] = []
+    rest: list[Line] = []
+    left = cells.copy()
+    for line in lines:
+        seed = producer_seed(scope.stream, line.origin)
+        if not (is_run(line.due, seed) and is_run(line.here, seed)):
+            rest.append(line)
+            continue
+        ids, counts = _between_runs(line, seed)
+        known.append((line, ids, counts))
+        sketch.add(left, ids, -counts)
+    if not known:
+        return None
+    decoded = sketch.decode(left, _mixed(rest))
+    if decoded is None:
+        return None
+    found = _attributed(scope, rest, *decoded)
+    return None if found is None else known + found
+
+
+def _between_runs(line: Line, seed: int) -> tuple[Ids, Counts]:
+    due, here = _bounds(line.due), _bounds(line.here)
+    lost, surplus = _outside(due, here), _outside(here, due)
+    ids = ids_of(np.concatenate([lost, surplus]), seed)
+    counts = np.concatenate([np.ones(len(lost), np.int64), np.full(len(surplus), -1, np.int64)])
+    return ids, counts
+
+
+def _bounds(side: Side) -> tuple[int, int]:
+    if side.records == 0 or side.seq_first is None or side.seq_last is None:
+        return 0, 0
+    return side.seq_first, side.seq_last + 1
+
+
+def _outside(run: tuple[int, int], other: tuple[int, int]) -> NDArray[np.int64]:
+    """Numbers of a half-open run that are not in the other."""
+    head = np.arange(run[0], min(run[1], max(other[0], run[0])), dtype=np.int64)
+    tail = np.arange(max(run[0], min(other[1], run[1])), run[1], dtype=np.int64)
+    if other[0] >= other[1] or other[1] <= run[0] or other[0] >= run[1]:
+        return np.arange(*run, dtype=np.int64)
+    return np.concatenate([head, tail])
+
+
+def _mixed(lines: Sequence[Line]) -> int:
+    mixed = 0
+    for line in lines:
+        mixed ^= line.due.id_xor ^ line.here.id_xor
+    return mixed
+
+
+def _attributed(
+    scope: Scope, lines: Sequence[Line], ids: Ids, counts: Counts
+) -> list[tuple[Line, Ids, Counts]] | None:
+    """Each id given to one producer so that every producer's totals are met exactly, or None."""
+    owner = np.zeros(len(ids), np.int64)
+    if len(lines) > 1:
+        found = _owners(scope, lines, ids, counts)
+        if found is None:
+            return None
+        owner = found
+    answer = []
+    for at, line in enumerate(lines):
+        mine = owner == at
+        if not meets(line.due, line.here, ids[mine], counts[mine]):
+            return None
+        answer.append((line, ids[mine], counts[mine]))
+    return answer if lines or len(ids) == 0 else None
+
+
+def _owners(scope: Scope, lines: Sequence[Line], ids: Ids, counts: Counts) -> Counts | None:
+    """The one producer whose runs can hold each id. None if that stays open for any."""
+    if scope.edge.opaque:
+        return None
+    possible = np.zeros((len(lines), len(ids)), np.bool_)
+    for at, line in enumerate(lines):
+        sequences = sequences_of(ids, producer_seed(scope.stream, line.origin))
+        possible[at] = np.where(
+            counts > 0, _within(line.due, sequences), _within(line.here, sequences)
+        )
+    if len(ids) and not possible.any(axis=0).all():
+        return None
+    while True:
+        certain = possible.sum(axis=0) == 1
+        if certain.all():
+            return np.asarray(possible.argmax(axis=0), np.int64)
+        before = possible.sum()
+        for at, line in enumerate(lines):
+            mine = certain & possible[at]
+            if meets(line.due, line.here, ids[mine], counts[mine]):
+                possible[at] &= certain  # explained already: the open ids are not its
+        if possible.sum() == before or not possible.any(axis=0).all():
+            return None
+
+
+def _within(side: Side, sequences: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    if side.seq_first is None or side.seq_last is None:
+        return np.zeros(len(sequences), np.bool_)
+    found: NDArray[np.bool_] = (sequences >= side.seq_first) & (sequences <= side.seq_last)
+    return found
+
+
+def meets(due: Side, here: Side, ids: Ids, counts: Counts) -> bool:
+    """Whether signed counts explain how two sides differ: records, sum and exclusive or."""
+    total = int((ids.astype(np.uint64) * counts.astype(np.uint64)).sum(dtype=np.uint64))
+    mixed = int(np.bitwise_xor.reduce(ids[counts % 2 != 0], initial=0))
+    return (
+        int(counts.sum()) == due.records - here.records
+        and total == (due.id_sum - here.id_sum) % _WHOLE
+        and mixed == due.id_xor ^ here.id_xor
+    )
+
+
+def _in_reference(
+    scope: Scope,
+    line: Line,
+    ids: Ids,
+    cells: Cells,
+    whole: tuple[Ids, Counts] | None,
+) -> NDArray[np.int64]:
+    """How often the reference has each id of one producer: int64[n], -1 where it is open."""
+    if line.reference.records == 0:
+        return np.zeros(len(ids), np.int64)
+    if whole is not None:  # the reference holds this producer alone, and its sketch tells all
+        return _looked_up(whole, ids)
+    found = np.full(len(ids), -1, np.int64)
+    if not scope.edge.opaque and line.reference.seq_first is not None:
+        seed = producer_seed(scope.stream, line.origin)
+        within = _within(line.reference, sequences_of(ids, seed))
+        found[~within] = 0
+        if within.any() and is_run(line.reference, seed):
+            found[within] = 1
+    for at in np.flatnonzero(found < 0):
+        if not sketch.may_hold(cells.reference, int(ids[at])):
+            found[at] = 0
+    return found
+
+
+def _looked_up(whole: tuple[Ids, Counts], ids: Ids) -> NDArray[np.int64]:
+    held, counts = whole
+    if len(held) == 0:
+        return np.zeros(len(ids), np.int64)
+    at = np.minimum(np.searchsorted(held, ids), len(held) - 1)
+    return np.where(held[at] == ids, counts[at], 0)

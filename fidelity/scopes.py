@@ -1,0 +1,239 @@
+"""Scopes: what DuckDB says of each edge x window x stream, from observations of units in force.
+
+Totals are asked for all scopes; producers' lines and sketches only for those that do not balance.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fidelity import sketch
+from fidelity.coverage import in_force
+from fidelity.edges import Edge
+from fidelity.questions import ask
+from fidelity.resolve import Cells, Line, Scope, Side
+from fidelity.units import LOOKED, LedgerRow
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_PAIRS_LIMIT = 2_000_000
+_AT_ONCE = 1_000  # scopes whose sketches are held at once: about 30 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Scopes:
+    """All scopes of all edges as columns, sorted by edge, window (microseconds), stream."""
+
+    edge: Ints
+    window: Ints
+    stream: pa.DictionaryArray
+    expected: Ints
+    due: Ints
+    observed: Ints
+    due_met: Bools
+    all_met: Bools
+    sampled: Bools  # the reference was scanned with the edge's sample: `due` is known
+
+    def __len__(self) -> int:
+        return len(self.edge)
+
+    def streams(self) -> list[str]:
+        """The dictionary that `stream_codes` point into."""
+        found: list[str] = self.stream.dictionary.to_pylist()
+        return found
+
+    def stream_codes(self) -> Ints:
+        """int64[n]."""
+        return np.asarray(self.stream.indices.to_numpy(zero_copy_only=False), np.int64)
+
+
+def load(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Sequence[LedgerRow],
+    observations: Any,
+    edges: Sequence[Edge],
+) -> None:
+    """Make the tables `seen` and `edges` from Arrow observations and the ledger."""
+    rows = [
+        (row.unit.stage, row.scan, row.unit.key)
+        for row in in_force(ledger)
+        if row.status == "read" and row.unit.key != LOOKED
+    ]
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    names = ("stage", "scan", "unit")
+    connection.register(
+        "in_force",
+        pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)}),
+    )
+    connection.register("observations", observations)
+    connection.register("edges", _edges_table(edges))
+    ask(connection, "reconcile_origins")
+    ask(connection, "reconcile_books")
+
+
+def lay_grid(connection: duckdb.DuckDBPyConnection, added: Sequence[int]) -> None:
+    """Make the table `grid`: all windows and streams, and windows in which nothing was seen."""
+    connection.register("added_windows", pa.table({"window": pa.array(added, pa.int64())}))
+    ask(connection, "reconcile_grid", limit=_PAIRS_LIMIT)
+
+
+def all_scopes(connection: duckdb.DuckDBPyConnection, edges: Sequence[Edge]) -> Scopes:
+    """The totals of every scope."""
+    table = ask(connection, "reconcile_scopes").to_arrow_table().combine_chunks()
+    column = {name: table.column(name) for name in table.column_names}
+    scopes = Scopes(
+        edge=column["edge"].to_numpy().astype(np.int64),
+        window=column["window"].to_numpy(),
+        stream=_encoded(column["stream"]),
+        expected=column["expected"].to_numpy(),
+        due=column["due"].to_numpy(),
+        observed=column["observed"].to_numpy(),
+        due_met=column["due_met"].to_numpy().copy(),
+        all_met=column["all_met"].to_numpy(),
+        sampled=np.ones(len(table), np.bool_),
+    )
+    if any(edge.sample > 1 for edge in edges):
+        _mark_unsampled(connection, scopes)
+    return scopes
+
+
+def _mark_unsampled(connection: duckdb.DuckDBPyConnection, scopes: Scopes) -> None:
+    """What is due is not known where the reference was scanned before the sample was configured."""
+    lacking = set(ask(connection, "reconcile_unsampled").fetchall())
+    streams, codes = scopes.streams(), scopes.stream_codes()
+    for row in np.flatnonzero(np.isin(scopes.edge, list({each[0] for each in lacking}))):
+        key = (int(scopes.edge[row]), int(scopes.window[row]), streams[codes[row]])
+        if key in lacking:
+            scopes.due_met[row] = scopes.sampled[row] = False
+
+
+def explained(
+    connection: duckdb.DuckDBPyConnection,
+    edges: Sequence[Edge],
+    scopes: Scopes,
+    rows: Ints,
+    may_trace: Bools,
+) -> Iterator[tuple[Scope, Cells]]:
+    """The scopes at `rows` with their producers' lines and their sketches."""
+    for start in range(0, len(rows), _AT_ONCE):
+        found = _with_lines(connection, edges, scopes, rows[start : start + _AT_ONCE], may_trace)
+        yield from zip(found, _with_cells(connection, found), strict=True)
+
+
+def _edges_table(edges: Sequence[Edge]) -> pa.Table:
+    def kept(names: frozenset[str] | None) -> list[str] | None:
+        return None if names is None else sorted(names)
+
+    strings = pa.list_(pa.string())
+    return pa.table(
+        {
+            "edge": pa.array(range(len(edges)), pa.int32()),
+            "stage": pa.array([edge.stage for edge in edges], pa.string()),
+            "reference": pa.array([edge.reference for edge in edges], pa.string()),
+            "sample": pa.array([edge.sample for edge in edges], pa.int64()),
+            "keep_streams": pa.array([kept(edge.keep_streams) for edge in edges], strings),
+            "keep_origins": pa.array([kept(edge.keep_origins) for edge in edges], strings),
+        }
+    )
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # of no chunks
+        whole = pa.concat_arrays(whole.chunks) if whole.chunks else pa.array([], pa.string())
+    return whole.dictionary_encode()
+
+
+def _with_lines(
+    connection: duckdb.DuckDBPyConnection,
+    edges: Sequence[Edge],
+    scopes: Scopes,
+    rows: Ints,
+    may_trace: Bools,
+) -> list[Scope]:
+    wanted = pa.table(
+        {
+            "row": pa.array(rows),
+            "edge": pa.array(scopes.edge[rows]),
+            "window": pa.array(scopes.window[rows]),
+            "stream": scopes.stream.take(pa.array(rows)).cast(pa.string()),
+        }
+    )
+    connection.register("wanted_lines", wanted)
+    lines: dict[int, list[Line]] = {int(row): [] for row in rows}
+    for row, origin, *figures in ask(connection, "reconcile_lines").fetchall():
+        lines[row].append(_line(origin, figures))
+    streams, codes = scopes.streams(), scopes.stream_codes()
+    return [
+        Scope(
+            row=row,
+            edge=edges[int(scopes.edge[row])],
+            window=int(scopes.window[row]),
+            stream=streams[codes[row]],
+            lines=tuple(found),
+            may_peel=bool(scopes.sampled[row]),
+            may_trace=bool(may_trace[row]),
+        )
+        for row, found in lines.items()
+    ]
+
+
+def _line(origin: str, figures: list[Any]) -> Line:
+    r, r_sum, r_xor, r_first, r_last, k, k_sum, k_xor, d, d_sum, d_xor, d_first, d_last = figures
+    return Line(
+        origin,
+        reference=Side(r, r_sum, r_xor, r_first, r_last),
+        due=Side(k, k_sum, k_xor, r_first, r_last),
+        here=Side(d, d_sum, d_xor, d_first, d_last),
+    )
+
+
+def _with_cells(connection: duckdb.DuckDBPyConnection, found: Sequence[Scope]) -> list[Cells]:
+    number: dict[tuple[str, int, int, str], int] = {}
+    for scope in found:
+        edge = scope.edge
+        for stage, sample in ((edge.reference, 1), (edge.reference, edge.sample), (edge.stage, 1)):
+            number.setdefault((stage, sample, scope.window, scope.stream), len(number))
+    sketches = _sketches(connection, list(number))
+    return [
+        Cells(
+            reference=sketches[number[scope.edge.reference, 1, scope.window, scope.stream]],
+            due=sketches[
+                number[scope.edge.reference, scope.edge.sample, scope.window, scope.stream]
+            ],
+            here=sketches[number[scope.edge.stage, 1, scope.window, scope.stream]],
+        )
+        for scope in found
+    ]
+
+
+def _sketches(
+    connection: duckdb.DuckDBPyConnection, keys: Sequence[tuple[str, int, int, str]]
+) -> NDArray[np.uint64]:
+    """uint64[n, 3, 128, 3], in the order of the keys (stage, sample, window, stream)."""
+    stages, samples, windows, streams = zip(*keys, strict=True)
+    wanted = pa.table(
+        {
+            "number": pa.array(range(len(keys)), pa.int64()),
+            "stage": pa.array(stages, pa.string()),
+            "sample": pa.array(samples, pa.int64()),
+            "window": pa.array(windows, pa.int64()),
+            "stream": pa.array(streams, pa.string()),
+        }
+    )
+    connection.register("wanted", wanted)
+    cells = ask(connection, "reconcile_cells").to_arrow_table()
+    found = np.zeros((len(keys), sketch.BANDS, sketch.CELLS, sketch.WORDS), np.uint64)
+    at = tuple(
+        cells.column(name).to_numpy().astype(np.int64) for name in ("number", "band", "cell")
+    )
+    found[(*at, 0)] = cells.column("records").to_numpy().astype(np.uint64)
+    found[(*at, 1)] = cells.column("id_sum").to_numpy()
+    found[(*at, 2)] = cells.column("id_check").to_numpy()
+    return found

@@ -1,0 +1,104 @@
+"""Silence: what the source itself lacks. Nothing downstream can miss what was never written down.
+
+A producer that stops where its own rate makes that a surprise is a finding, and makes the windows
+of its silence unknown. Holes in its sequence numbers are a finding too: the source lacks records.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from fidelity.config import Pipeline
+from fidelity.coverage import View
+from fidelity.questions import ask
+
+SURPRISE = 14.0
+"""Records that would have come: of a Poisson process none comes with probability e^-14 < 1e-6."""
+
+_MOST_WINDOWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A stretch of windows without a record of a producer, a stream, or at all. Microseconds."""
+
+    level: str  # producer, stream, source
+    stream: str | None  # None: all
+    origin: str | None  # None: all
+    since: int  # start of the first silent window
+    until: int  # end of the last one
+    last_seen: int  # event time of the last record before it
+    rate: float  # records a window until then
+    ended: bool  # records came again
+    strong: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Sequence numbers that a producer passed over in a window of the source."""
+
+    stream: str
+    origin: str
+    window: int
+    absent: int
+
+
+def silences(
+    connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, view: View, horizon: int
+) -> list[Silence]:
+    """Silence at the source, where it was seen: strong stretches, and weak ones that last."""
+    rows = ask(
+        connection,
+        "reconcile_gaps",
+        source=pipeline.source.name,
+        window=pipeline.window,
+        horizon=horizon,
+        surprise=SURPRISE,
+    ).fetchall()
+    found = [_silence(pipeline, view, row) for row in rows]
+    return _said_once([each for each in found if each is not None])
+
+
+def _silence(pipeline: Pipeline, view: View, row: tuple[Any, ...]) -> Silence | None:
+    level, stream, origin, since, last, seen, rate, trailing, strong = row
+    starts = np.arange(since, last + 1, pipeline.window, dtype=np.int64)
+    known = view.audited(starts, pipeline.window, pipeline.settle)
+    known &= ~view.touched(starts, pipeline.window)
+    if not known.any():
+        return None
+    strong = strong and rate * int(known.sum()) >= SURPRISE
+    if not strong and not trailing:
+        return None
+    return Silence(
+        level, stream, origin, since, last + pipeline.window, seen, rate, not trailing, strong
+    )
+
+
+def _said_once(found: list[Silence]) -> list[Silence]:
+    """Without streams whose producers, and sources whose streams, say it already."""
+    finer = {"producer": 0, "stream": 1, "source": 2}
+    kept: list[Silence] = []
+    for each in sorted(found, key=lambda each: finer[each.level]):
+        told = any(
+            one.strong and each.since >= one.since and each.until <= one.until
+            for one in kept
+            if each.stream in (None, one.stream)
+        )
+        if each.level == "producer" or not told:
+            kept.append(each)
+    return kept
+
+
+def silent_windows(silence: Silence, window: int) -> list[int]:
+    """Starts of its windows; of a very long one the first, which stop the watermark."""
+    return list(range(silence.since, silence.until, window)[:_MOST_WINDOWS])
+
+
+def holes(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, horizon: int) -> list[Hole]:
+    """Sequence numbers that are absent at the source, up to the last settled window."""
+    rows = ask(
+        connection, "reconcile_holes", source=pipeline.source.name, horizon=horizon
+    ).fetchall()
+    return [Hole(*row) for row in rows]
