@@ -31,13 +31,14 @@ CONFIGURATION = {
     "delta.checkpointInterval": "20",
     "delta.logRetentionDuration": "interval 90 days",
 }
+_PIECE = 8 << 20
 _PRUNED = ("stage", "window")  # columns whose ranges leave out whole files
 _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
 )
 
 
-class Conflict(Exception):  # noqa: N818: an answer to act upon, not a failure
+class Conflict(Exception):  # noqa: N818 - an answer to act upon, not a failure
     """Somebody else committed first: look at the table again."""
 
 
@@ -120,12 +121,13 @@ class Table:
         self, name: str, batches: Iterator[pa.RecordBatch], options: Mapping[str, Any]
     ) -> DataFile:
         about: list[pq.FileMetaData] = []
+        pieces = _pieces(batches)
         with self.filesystem().open_output_stream(name) as stream:
             with pq.ParquetWriter(
                 stream, self.schema, metadata_collector=about, **options
             ) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
+                for piece in pieces:
+                    writer.write_table(piece)
             size = stream.tell()
         return DataFile(name, size, about[0].num_rows, _stats(about[0]))
 
@@ -263,6 +265,18 @@ def _told(error: BaseException, done: str) -> tuple[str, str]:
     if isinstance(error, TableNotFoundError):
         return "there is no store here.", "`fidelity scan` makes one."
     return f"the store cannot be {done}: {text[:400]}", ""
+
+
+def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Row groups of a good size, however small the batches are."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(each.nbytes for each in held) >= _PIECE:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,140 @@
+"""A task: units in, one written file of observations out. The seam between scan and its scheduler.
+
+read -> decode -> observe -> write. Runs in a worker process or a Spark task, which hand it a
+ScanTask and collect its ScanTaskResult, nothing more; what it wrote counts once scan commits it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+
+from fidelity.config import Stage, mask
+from fidelity.errors import UnreadableError
+from fidelity.store import DataFile, Store
+from fidelity.units import LedgerRow, Status, Tally, Unit
+
+if TYPE_CHECKING:
+    from fidelity.decode import Names
+    from fidelity.observe import Observer
+    from fidelity.records import Lines, Records
+    from fidelity.sources import Reader, Wanted
+
+_MOST_WAITING = 32 << 20
+"""Bytes of a unit's rows that are held until it is known to be readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTask:
+    """Units of one stage, to be read by one worker. Can be pickled."""
+
+    scan: str
+    scanned_at: int  # microseconds
+    spec: str  # digest of what the observations depend on
+    stage: Stage
+    window: int  # microseconds
+    samples: tuple[int, ...]
+    units: tuple[Unit, ...]
+    store: Store
+
+    @property
+    def size(self) -> int:
+        """Bytes to read, estimated."""
+        return sum(unit.size for unit in self.units)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTaskResult:
+    """What became of each unit, and where the observations are (None: nothing was observed)."""
+
+    rows: tuple[LedgerRow, ...]
+    file: DataFile | None
+
+
+def scan_task(task: ScanTask) -> ScanTaskResult:
+    """Read the units and write what they hold as one data file.
+
+    A unit that cannot be read becomes a row that says so; nothing of it counts.
+
+    Raises:
+        SourceError: the stage is out of reach.
+        StoreError: the observations cannot be written; nothing is left behind.
+    """
+    reading = _Reading(task)
+    file = task.store.write_observations(task.scan, reading.batches())
+    return ScanTaskResult(tuple(reading.rows), file)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The units of a task, one after another."""
+
+    task: ScanTask
+    rows: list[LedgerRow] = field(default_factory=list)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The observations of all units; `rows` is complete once they are exhausted."""
+        from fidelity.decode import Names
+        from fidelity.observe import Observer
+
+        task, names = self.task, Names()
+        stamped = not task.stage.record.opaque
+        observer = Observer(task.window, names, task.samples, stamped)
+        for unit in task.units:
+            yield from self._unit(unit, names, observer)
+
+    def _unit(self, unit: Unit, names: "Names", observer: "Observer") -> Iterator[pa.RecordBatch]:
+        """Rows given away before a unit proves unreadable are in the file, but never in force."""
+        from fidelity.sources import read
+
+        stage, key = self.task.stage, (unit.key, self.task.scan, unit.stage)
+        try:
+            reader = read(unit, stage, _wanted(stage))
+            for records in _decoded(reader, unit, stage, names, self.task.window):
+                observer.add(records)
+                if observer.waiting > _MOST_WAITING:
+                    yield from observer.rows(*key)
+        except UnreadableError as error:
+            observer.discard()
+            self.rows.append(self._row(unit, "unreadable", Tally(), mask(str(error))))
+            return
+        yield from observer.rows(*key)
+        row = self._row(replace(unit, end=reader.end), "read", observer.tally())
+        if not _nothing_new(unit, row):
+            self.rows.append(row)
+
+    def _row(self, unit: Unit, status: Status, tally: Tally, reason: str = "") -> LedgerRow:
+        task = self.task
+        return LedgerRow(unit, status, task.scan, task.scanned_at, task.spec, tally, reason)
+
+
+def _wanted(stage: Stage) -> "Wanted":
+    from fidelity.decode import columns_needed, headers_needed, key_needed, value_needed
+    from fidelity.sources import Wanted
+
+    record = stage.record
+    return Wanted(
+        columns_needed(record), headers_needed(record), key_needed(record), value_needed(record)
+    )
+
+
+def _decoded(
+    reader: "Reader", unit: Unit, stage: Stage, names: "Names", window: int
+) -> "Iterator[Records]":
+    if stage.record.format == "manifest":
+        from fidelity.sources.manifests import manifest_records
+
+        for batch in reader:
+            yield from manifest_records(cast("Lines", batch), names, window)
+        return
+    from fidelity.decode import decoder
+
+    decode = decoder(stage, unit, names).decode
+    for batch in reader:
+        yield decode(batch)
+
+
+def _nothing_new(unit: Unit, row: LedgerRow) -> bool:
+    """A file that still holds nothing but the beginning of a line."""
+    return unit.kind == "text" and unit.end != -1 and row.unit.end == unit.start
