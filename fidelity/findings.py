@@ -424,7 +424,7 @@ def _unproven(context: Context) -> list[Finding]:
             "Judge it over a longer time.",
         )
         for total in context.totals
-        if total.against is not None and total.expected and not total.measurable
+        if target < 1 and total.against is not None and total.expected and not total.measurable
     ]
 
 

@@ -192,7 +192,7 @@ def _outcomes(audit: _Audit, found: Scopes, tracer: Tracer | None) -> list[tuple
 
 
 def _may_trace(audit: _Audit, found: Scopes) -> Bools:
-    """Not open windows: every audit would read them again. Not those that nobody looked at since."""
+    """Not open windows, which every audit would read again, nor those not looked at since."""
     window, settle = audit.pipeline.window, audit.pipeline.settle
     allowed = audit.settled(found.window)
     for number, edge in enumerate(audit.edges):
