@@ -421,9 +421,11 @@ def test_killed_at_any_moment_no_id_repeats_and_the_manifest_claims_only_what_is
                 _session(tmp_path, random.Random(round_))
             finally:
                 os._exit(1)
+        handle = os.pidfd_open(pid)
         alive = select.poll()
-        alive.register(os.pidfd_open(pid))
+        alive.register(handle)
         assert alive.poll(chance.uniform(1, 60)) == [], "the session ended by itself"
+        os.close(handle)
         os.kill(pid, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     written = (tmp_path / "out").read_bytes().rpartition(b"\n")[0].split()
