@@ -313,8 +313,8 @@ def check_spec(stage: str, spec: str, ledger: Iterable[LedgerRow], store: Store)
     """
     if any(row.spec != spec for row in ledger if row.status == "read" and row.unit.kind != "stage"):
         raise ConfigError(
-            f"what the store knows of stage `{stage}` was read with another `record:`, `window:` "
-            "or `sample:` than the pipeline file has now, so the two cannot be held together.",
+            f"what the store knows of stage `{stage}` was read with another `record:` or `window:` "
+            "than the pipeline file has now, so the two cannot be added up.",
             where=mask(store.uri),
             action="Take the change back, or name a new `store:` and scan everything again.",
         )

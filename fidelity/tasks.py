@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from fidelity.config import Stage, mask
-from fidelity.errors import UnreadableError
+from fidelity.errors import SourceError, UnreadableError
 from fidelity.store import DataFile, Store
 from fidelity.units import LedgerRow, Status, Tally, Unit
 
@@ -46,10 +46,14 @@ class ScanTask:
 
 @dataclass(frozen=True, slots=True)
 class ScanTaskResult:
-    """What became of each unit, and where the observations are (None: nothing was observed)."""
+    """What became of each unit, and where the observations are (None: nothing was observed).
+
+    error: the stage went out of reach; `rows` are the units before that.
+    """
 
     rows: tuple[LedgerRow, ...]
     file: DataFile | None
+    error: SourceError | None = None
 
 
 def scan_task(task: ScanTask) -> ScanTaskResult:
@@ -58,12 +62,11 @@ def scan_task(task: ScanTask) -> ScanTaskResult:
     A unit that cannot be read becomes a row that says so; nothing of it counts.
 
     Raises:
-        SourceError: the stage is out of reach.
         StoreError: the observations cannot be written; nothing is left behind.
     """
     reading = _Reading(task)
     file = task.store.write_observations(task.scan, reading.batches())
-    return ScanTaskResult(tuple(reading.rows), file)
+    return ScanTaskResult(tuple(reading.rows), file, reading.error)
 
 
 @dataclass(slots=True)
@@ -72,17 +75,21 @@ class _Reading:
 
     task: ScanTask
     rows: list[LedgerRow] = field(default_factory=list)
+    error: SourceError | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The observations of all units; `rows` is complete once they are exhausted."""
+        """The observations of all units; `rows` and `error` are known once they are exhausted."""
         from fidelity.decode import Names
         from fidelity.observe import Observer
 
         task, names = self.task, Names()
         stamped = not task.stage.record.opaque
         observer = Observer(task.window, names, task.samples, stamped)
-        for unit in task.units:
-            yield from self._unit(unit, names, observer)
+        try:
+            for unit in task.units:
+                yield from self._unit(unit, names, observer)
+        except SourceError as error:
+            self.error = error
 
     def _unit(self, unit: Unit, names: "Names", observer: "Observer") -> Iterator[pa.RecordBatch]:
         """Rows given away before a unit proves unreadable are in the file, but never in force."""

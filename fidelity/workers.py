@@ -97,9 +97,11 @@ class Pool:
         self._waiting.append((function, task))
         self._hand_out()
 
-    def withdraw(self, unwanted: Callable[[Any], bool]) -> None:
-        """Forget those tasks that no worker has begun."""
+    def withdraw(self, unwanted: Callable[[Any], bool]) -> int:
+        """Forget those of the unwanted tasks that no worker has begun; how many these are."""
+        before = len(self._waiting)
         self._waiting = deque(job for job in self._waiting if not unwanted(job[1]))
+        return before - len(self._waiting)
 
     def results(self) -> Iterator[tuple[Any, Any]]:
         """Task and result as they complete, until nothing is left; meanwhile more may be submitted.

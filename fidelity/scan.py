@@ -1,0 +1,360 @@
+"""Scan: plan what is new at each stage, have it read, commit what was read, stage by stage.
+
+Invariant: a stage's commit holds all that became of what was planned from the ledger it is based
+on. Of two scans at once the later conflicts: it looks again, and keeps what is still new.
+"""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from fidelity import sources
+from fidelity.config import Pipeline, Stage, mask
+from fidelity.edges import samples_of
+from fidelity.errors import SourceError, StoreError
+from fidelity.sources import Plan
+from fidelity.store import Conflict, DataFile, Store, check_spec
+from fidelity.tasks import ScanTask, ScanTaskResult, scan_task
+from fidelity.units import LOOKED, LedgerRow, Status, Unit
+from fidelity.workers import Pool
+
+__all__ = ["ScanResult", "StageScan", "scan"]
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, bytes done, bytes planned)."""
+
+_TINY = 16 << 20  # bytes that are read sooner than a worker process is there
+_SMALLEST_TASK, _LARGEST_TASK = 8 << 20, 256 << 20
+_TASKS_A_WORKER = 4
+_UNIT_COST = 64 << 10  # to open a file costs as much as to read so many bytes
+_ROUNDS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class StageScan:
+    """What a scan did at one stage."""
+
+    stage: str
+    units: int  # read
+    records: int
+    bytes: int
+    unreadable: tuple[LedgerRow, ...]
+    noted: tuple[LedgerRow, ...]  # vanished, truncated, trimmed: what needed no reading
+    commit: int  # the stage's commit that holds all this
+    error: SourceError | None  # the stage could not be looked at, or not to the end
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a scan did, stage by stage, and the ledger's version that shows all of it."""
+
+    scan: str
+    scanned_at: int  # microseconds
+    version: int
+    stages: tuple[StageScan, ...]
+
+    @property
+    def errors(self) -> tuple[SourceError, ...]:
+        """Why stages could not be looked at."""
+        return tuple(stage.error for stage in self.stages if stage.error is not None)
+
+
+def scan(
+    pipeline: Pipeline,
+    store: Store,
+    stages: Sequence[str] | None = None,
+    as_of: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ScanResult:
+    """Read what is new at each stage, and commit what was observed.
+
+    Args:
+        pipeline: what to look at.
+        store: the pipeline's store.
+        stages: names of the stages to look at, all if none are given.
+        as_of: a clock that is ahead of ours, microseconds.
+        workers: processes that read; by default as the pipeline says, or one for each core.
+        progress: told of each stage's bytes.
+
+    A stage that cannot be looked at does not keep the others from it: see ScanResult.errors.
+
+    Raises:
+        ConfigError: the store holds what was read by another record spec or window.
+        StoreError: the store cannot be read or written. Stages that were committed stay so.
+    """
+    chosen = [pipeline.stage(name) for name in stages or [each.name for each in pipeline.stages]]
+    now = max(time.time_ns() // 1000, as_of or 0)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    most = workers or pipeline.workers or cores()
+    written: set[str] = set()
+    committed: set[str] = set()
+    looks = {
+        stage.name: _Look(pipeline, stage, store, name, now, most, progress) for stage in chosen
+    }
+    try:
+        with _Work(most, chosen) as work:
+            for look in looks.values():
+                work.submit(look.plan())
+                look.settle(work, committed)
+            for task, result in work.results():
+                written.update([result.file.name] if result.file is not None else [])
+                looks[task.stage.name].take(task, result, work)
+                looks[task.stage.name].settle(work, committed)
+    except BaseException:
+        store.discard(name, keep=committed)
+        raise
+    if written - committed:
+        store.discard(name, keep=committed)
+    told = tuple(look.told for look in looks.values() if look.told is not None)
+    return ScanResult(name, now, store.version(), told)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(slots=True)
+class _Look:
+    """One stage, from its plan to its commit; planned again whenever another scan was first."""
+
+    pipeline: Pipeline
+    stage: Stage
+    store: Store
+    scan: str
+    now: int
+    workers: int
+    progress: Progress | None
+    round: int = 0
+    ledger: list[LedgerRow] = field(default_factory=list)
+    planned: Plan = field(default_factory=Plan)
+    done: dict[str, tuple[LedgerRow, DataFile | None]] = field(default_factory=dict)  # by unit key
+    error: SourceError | None = None
+    waiting: int = 0  # tasks
+    bytes_planned: int = 0
+    bytes_done: int = 0
+    told: StageScan | None = None
+
+    def plan(self) -> list[ScanTask]:
+        """Look at the stage; what is new and was not read in an earlier round, as tasks."""
+        self.ledger = self.store.ledger(self.stage.name)
+        check_spec(self.stage.name, self._spec, self.ledger, self.store)
+        self.error = None
+        try:
+            settle = self.pipeline.settle
+            self.planned = sources.plan(self.stage, self.ledger, self.now, settle)
+        except SourceError as error:
+            self.planned, self.error = Plan(), error
+        self.done = {
+            unit.key: self.done[unit.key]
+            for unit in self.planned.units
+            if unit.key in self.done and _still_new(unit, self.done[unit.key][0].unit)
+        }
+        todo = [unit for unit in self.planned.units if unit.key not in self.done]
+        tasks = [self._task(units) for units in grouped(todo, self.workers)]
+        self.waiting += len(tasks)
+        self.bytes_planned += sum(task.size for task in tasks)
+        self._tell_progress()
+        return tasks
+
+    def take(self, task: ScanTask, result: ScanTaskResult, work: "_Work") -> None:
+        """Keep what a task found; once the stage is out of reach nothing more of it is begun."""
+        self.waiting -= 1
+        self.bytes_done += task.size
+        self._tell_progress()
+        for row in result.rows:
+            self.done[row.unit.key] = (row, result.file)
+        if result.error is not None:
+            self.error = result.error
+            self.waiting -= work.withdraw(self.stage.name)
+
+    def settle(self, work: "_Work", committed: set[str]) -> None:
+        """Commit, once all tasks are done."""
+        while self.waiting == 0 and self.told is None:
+            rows, files = self._outcome()
+            based_on = max((row.commit for row in self.ledger), default=0)
+            try:
+                commit = self.store.commit(self.scan, self.stage.name, rows, files, based_on)
+            except Conflict:
+                self._go_round()
+                work.submit(self.plan())
+            else:
+                committed.update(file.name for file in files)
+                self.told = self._told(rows, commit)
+
+    def _go_round(self) -> None:
+        self.round += 1
+        if self.round == _ROUNDS:
+            raise StoreError(
+                f"other scans of stage `{self.stage.name}` come in between again and again.",
+                where=mask(self.store.uri),
+                action="Let one scan of a stage run at a time.",
+            )
+
+    def _outcome(self) -> tuple[list[LedgerRow], list[DataFile]]:
+        """The rows to commit, and the files that hold their observations.
+
+        What was read before the stage went out of reach counts, unless something vanished as well:
+        its successor may be what could not be read, so the two come together or not at all.
+        """
+        partial = self.error is not None and self.planned.rows
+        done = [] if partial else list(self.done.values())
+        noted = [] if self.error is not None else self.planned.rows
+        rows = [self._signed(row) for row in noted]
+        rows += [self._bounded(row) for row, _ in done]
+        rows.append(self._looked())
+        files = {file.name: file for row, file in done if file is not None and row.status == "read"}
+        return rows, list(files.values())
+
+    def _looked(self) -> LedgerRow:
+        earlier = [row.scanned_at for row in self.ledger if row.unit.key == LOOKED]
+        status: Status = "read" if self.error is None else "unreadable"
+        reason = "" if self.error is None else mask(str(self.error))
+        unit = Unit(self.stage.name, LOOKED, "stage", "", 0, 0)
+        # Another scan may have looked later and committed sooner: what it saw is counted, too.
+        at = max([self.now, *earlier]) if status == "read" else self.now
+        return LedgerRow(unit, status, self._scan_of_round, at, self._spec, reason=reason)
+
+    def _signed(self, row: LedgerRow) -> LedgerRow:
+        return replace(
+            row, scan=self._scan_of_round, spec=self._spec, scanned_at=max(row.scanned_at, self.now)
+        )
+
+    def _bounded(self, row: LedgerRow) -> LedgerRow:
+        """An unreadable unit with the event times that its records may have."""
+        if row.status != "unreadable":
+            return row
+        first, last = sources.unseen(row.unit, self.ledger, self.pipeline.settle)
+        return replace(row, unseen_from=first, unseen_to=last)
+
+    def _task(self, units: list[Unit]) -> ScanTask:
+        return ScanTask(
+            self._scan_of_round,
+            self.now,
+            self._spec,
+            self.stage,
+            self.pipeline.window,
+            samples_of(self.pipeline, self.stage.name),
+            tuple(units),
+            self.store,
+        )
+
+    def _told(self, rows: list[LedgerRow], commit: int) -> StageScan:
+        read = [row for row in rows if row.status == "read" and row.unit.key != LOOKED]
+        noted = {row.key for row in (noted.unit for noted in self.planned.rows)}
+        return StageScan(
+            stage=self.stage.name,
+            units=len(read),
+            records=sum(row.tally.records for row in read),
+            bytes=sum(row.tally.bytes for row in read),
+            unreadable=tuple(row for row in rows if row.status == "unreadable"),
+            noted=tuple(row for row in rows if row.unit.key in noted),
+            commit=commit,
+            error=self.error,
+        )
+
+    def _tell_progress(self) -> None:
+        if self.progress is not None:
+            self.progress(self.stage.name, self.bytes_done, self.bytes_planned)
+
+    @property
+    def _spec(self) -> str:
+        return self.stage.record.digest(self.pipeline.window)
+
+    @property
+    def _scan_of_round(self) -> str:
+        """A unit that is read twice in one scan is observed under two names, so it counts once."""
+        return f"{self.scan}-{self.round}" if self.round else self.scan
+
+
+def _still_new(planned: Unit, read: Unit) -> bool:
+    """Whether what was read before a conflict is part of what is still to be read."""
+    return planned.start == read.start and (planned.end == -1 or read.end <= planned.end)
+
+
+def grouped(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
+    """Units as even groups, in their order, each for one task; the largest group first.
+
+    One task for small work, at least four a worker for large, so that no core waits for the last.
+    """
+    costs = [max(unit.size, 0) + _UNIT_COST for unit in units]
+    share = sum(costs) // (workers * _TASKS_A_WORKER)
+    most = min(max(share, _SMALLEST_TASK), _LARGEST_TASK)
+    groups: list[list[Unit]] = []
+    sizes: list[int] = []
+    for unit, cost in zip(units, costs, strict=True):
+        if not groups or sizes[-1] + cost > most:
+            groups.append([])
+            sizes.append(0)
+        groups[-1].append(unit)
+        sizes[-1] += cost
+    largest_first = sorted(range(len(groups)), key=sizes.__getitem__, reverse=True)
+    return [groups[n] for n in largest_first]
+
+
+class _Work:
+    """All stages' tasks, done by one pool; by this process if altogether they are tiny."""
+
+    def __init__(self, workers: int, stages: Sequence[Stage]) -> None:
+        # It imports what reading needs while the stages are being planned.
+        self._pool = Pool(workers, preloaded(stages))
+        self._tiny: list[ScanTask] = []
+        self._large = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.close()
+
+    def submit(self, tasks: Sequence[ScanTask]) -> None:
+        """Have the tasks done."""
+        self._tiny += tasks
+        cost = sum(task.size + _UNIT_COST * len(task.units) for task in self._tiny)
+        self._large = self._large or cost > _TINY
+        if self._large:
+            for task in self._tiny:
+                self._pool.submit(scan_task, task)
+            self._tiny = []
+
+    def withdraw(self, stage: str) -> int:
+        """Forget the tasks of a stage that were not begun; how many these are."""
+        before = len(self._tiny)
+        self._tiny = [task for task in self._tiny if task.stage.name != stage]
+        withdrawn = self._pool.withdraw(lambda task: task.stage.name == stage)
+        return before - len(self._tiny) + withdrawn
+
+    def results(self) -> Iterator[tuple[ScanTask, ScanTaskResult]]:
+        """Tasks and their results as they complete; meanwhile more may be submitted."""
+        while True:
+            yield from self._pool.results()
+            if not self._tiny:
+                return
+            task = self._tiny.pop(0)
+            yield task, scan_task(task)
+
+
+def preloaded(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The modules that reading these stages needs."""
+    found = ["fidelity.decode", "fidelity.observe"]
+    if any(stage.kind == "kafka" or stage.brokers for stage in stages):
+        found.append("fidelity.sources.kafka")
+    if any(stage.record.format == "parquet" for stage in stages):
+        found.append("fidelity.sources.columnar")
+    if any(stage.paths and stage.record.format != "parquet" for stage in stages):
+        found.append("fidelity.sources.text")
+    return tuple(found)
