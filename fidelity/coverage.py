@@ -25,6 +25,7 @@ class View:
     rows: tuple[LedgerRow, ...]
     unseen: tuple[LedgerRow, ...]  # with records that may exist and were not read
     looked_at: int  # -1: never
+    failed: LedgerRow | None = None  # the last look, if it failed
 
     def audited(self, starts: NDArray[np.int64], window: int, settle: int) -> NDArray[np.bool_]:
         """Windows that had settled when the stage was last looked at."""
@@ -35,6 +36,8 @@ class View:
         """Windows that unseen records may belong to."""
         found = np.zeros(len(starts), np.bool_)
         for row in self.unseen:
+            if row.unit.key == LOOKED and row.unseen_from == -1 and self.looked_at != -1:
+                continue  # what had settled when it was last looked at stays seen: see audited
             after = (row.unseen_from == -1) | (starts + window > row.unseen_from)
             before = (row.unseen_to == -1) | (starts < row.unseen_to)
             found |= after & before
@@ -68,6 +71,7 @@ def views(stages: Sequence[str], ledger: Sequence[LedgerRow]) -> dict[str, View]
             tuple(row for row in rows if row.unit.key != LOOKED),
             tuple(row for row in rows if row.status in UNSEEN),
             looked[stage],
+            next((row for row in rows if row.unit.key == LOOKED and row.status != "read"), None),
         )
         for stage, rows in units.items()
     }
@@ -113,6 +117,8 @@ def unseen_windows(view: View, first: int, last: int, window: int) -> list[int]:
     """
     found: set[int] = set()
     for row in view.unseen:
+        if row.unit.key == LOOKED:
+            continue
         start = first if row.unseen_from == -1 else max(first, row.unseen_from // window * window)
         end = last + window if row.unseen_to == -1 else min(last + window, row.unseen_to)
         found.update(range(start, end, window)[:_MOST_ADDED])

@@ -124,6 +124,7 @@ def _report(audit: _Audit, run: str, known_at: str | None, tracer: Tracer | None
         holes=silence.holes(audit.connection, pipeline, audit.horizon),
         doubts=[(scope, outcome.doubt) for scope, outcome in outcomes if outcome.doubt],
         horizon=audit.horizon,
+        newest=_newest(audit, blocks),
     )
     listed = findings.all_findings(context)
     totals = tuple(findings.judged(context, total) for total in totals)
@@ -143,6 +144,12 @@ def _report(audit: _Audit, run: str, known_at: str | None, tracer: Tracer | None
         differences=context.differences,
         findings=tuple(listed),
     )
+
+
+def _newest(audit: _Audit, blocks: Sequence[Block]) -> int | None:
+    windows = np.unique(np.concatenate([block.window for block in blocks]))
+    settled = windows[audit.settled(windows)]
+    return int(settled[-1]) if len(settled) else None
 
 
 def _verdict(verdicts: Sequence[Verdict]) -> Verdict:

@@ -17,11 +17,13 @@ from fidelity.coverage import in_force
 from fidelity.edges import Edge
 from fidelity.questions import ask
 from fidelity.resolve import Cells, Line, Scope, Side
+from fidelity.store import MERGED
 from fidelity.units import LOOKED, LedgerRow
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+_MERGED = "merged"  # the unit that merged observations stand under
 _PAIRS_LIMIT = 2_000_000
 _AT_ONCE = 1_000  # scopes whose sketches are held at once: about 30 MB
 
@@ -61,7 +63,7 @@ def load(
 ) -> None:
     """Make the tables `seen` and `edges` from Arrow observations and the ledger."""
     rows = [
-        (row.unit.stage, row.scan, row.unit.key)
+        (row.unit.stage, row.scan, _MERGED if row.scan.startswith(MERGED) else row.unit.key)
         for row in in_force(ledger)
         if row.status == "read" and row.unit.key != LOOKED
     ]

@@ -1,0 +1,49 @@
+"""Findings: what a person should know, what it rests on, and what to do about it.
+
+One finding for each kind and stage (and origin, where it is about one), never one for each window.
+A loss seen end to end is told once, at the stage where it happened: against the stage before.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fidelity import coverage
+from fidelity.findings import differing, source, unseen
+from fidelity.findings.context import Context
+from fidelity.report import Books, Finding
+
+__all__ = ["Context", "all_findings", "judged"]
+
+_KINDS: tuple[Callable[[Context], list[Finding]], ...] = (
+    differing.differing,
+    unseen.unread,
+    source.silent,
+    differing.lower_bounds,
+    unseen.unaudited,
+    source.source_gaps,
+    unseen.flawed,
+    unseen.vanished,
+    differing.unproven,
+)
+
+
+def all_findings(context: Context) -> list[Finding]:
+    """Every finding, errors first, then in the order of the stages."""
+    found = [finding for draw in _KINDS for finding in draw(context)]
+    order = {"error": 0, "warning": 1, "info": 2}
+    stages = {stage.name: at for at, stage in enumerate(context.pipeline.stages)}
+    return sorted(found, key=lambda each: (order[each.severity], stages.get(each.stage, -1)))
+
+
+def judged(context: Context, total: Books) -> Books:
+    """A total with what has no window: flaws beyond the target, and unseen records of no row."""
+    target = context.pipeline.targets.flaws
+    view = context.views[total.stage]
+    flawed, records = sum(total.flaws.values()), coverage.summary(view).records
+    if target is not None and flawed and flawed / records > target:
+        return replace(total, verdict="fail", reasons=(*total.reasons, "flaws"))
+    settled_end = context.horizon + context.pipeline.window
+    blind = [row for row in view.unseen if row.unseen_from == -1 or row.unseen_from < settled_end]
+    if blind and total.verdict in ("pass", "pending"):
+        return replace(total, verdict="unknown", reasons=(*total.reasons, "unseen"))
+    return total

@@ -1,0 +1,39 @@
+"""What findings are drawn from, and how they count."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from fidelity.config import Pipeline
+from fidelity.coverage import View
+from fidelity.edges import Edge
+from fidelity.report import Books
+from fidelity.resolve import Scope
+from fidelity.silence import Hole, Silence
+
+MOST_NAMED = 20
+"""Origins, streams, units and positions that a finding names; it tells how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that findings are drawn from."""
+
+    pipeline: Pipeline
+    edges: Sequence[Edge]
+    views: dict[str, View]
+    totals: Sequence[Books]
+    differences: pa.Table
+    silences: Sequence[Silence]
+    holes: Sequence[Hole]
+    doubts: Sequence[tuple[Scope, str]]
+    horizon: int  # start of the last settled window
+    newest: int | None  # start of the last settled window that anything is known of
+
+
+def several(count: int, what: str, name: str) -> str:
+    """'1 window (10:00)' or '3 windows'."""
+    if count == 1:
+        return f"1 {what} ({name})" if name else f"1 {what}"
+    return f"{count:,} {what}s"
