@@ -221,3 +221,10 @@ def id_of_hex(text: str | bytes) -> int | None:
 def id_of_bytes(value: bytes) -> int | None:
     """The id of exactly 4 big-endian bytes; None if it is anything else."""
     return int.from_bytes(value, "big") if len(value) == 4 else None
+
+
+def warm() -> None:
+    """Compile the kernels."""
+    sequences_of(ids_of([1], 1), 1)
+    u32_of_xxh32(xxh32_of_u32(np.uint32(1), np.uint32(1)), np.uint32(1))
+    xxh32_bytes(np.zeros(1, np.uint8), 0, 1, np.uint32(0))

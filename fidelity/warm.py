@@ -11,6 +11,8 @@ MODULES = (
     "fidelity.observe",
     "fidelity.decode",
     "fidelity.sources",
+    "fidelity.sources.manifests",
+    "fidelity.stamp.embed",
 )
 
 

@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from fidelity.decode.names import LONGEST, Names
 from fidelity.errors import UnreadableError
-from fidelity.identity import producer_seed, xxh32_of_u32
+from fidelity.identity import LONGEST_NAME, producer_seed, xxh32_of_u32
 from fidelity.records import Lines, Records
 from fidelity.units import FLAWS
+
+if TYPE_CHECKING:
+    from fidelity.decode.names import Names
 
 CHUNK = 1 << 18
 """Records a batch holds at most."""
@@ -67,7 +69,7 @@ class _Batch:
         self.runs += len(claim.runs)
 
 
-def manifest_records(lines: Lines, names: Names, window: int) -> Iterator[Records]:
+def manifest_records(lines: Lines, names: "Names", window: int) -> Iterator[Records]:
     """The records that manifest lines claim, at most CHUNK at a time.
 
     Args:
@@ -167,7 +169,7 @@ def _name(said: object) -> str:
         length = len(said.encode())
     except UnicodeEncodeError:
         raise _FlawError(_MALFORMED) from None
-    if not 0 < length <= LONGEST:
+    if not 0 < length <= LONGEST_NAME:
         raise _FlawError(_UNATTRIBUTED)
     return said
 
@@ -191,7 +193,7 @@ def _unreadable(position: int, what: str, action: str) -> NoReturn:
     raise UnreadableError(what, where=f"manifest line at {position}", action=action)
 
 
-def _expanded(claims: list[_Claim], names: Names) -> Iterator[Records]:
+def _expanded(claims: list[_Claim], names: "Names") -> Iterator[Records]:
     runs = [(first, count, row) for row, c in enumerate(claims) for first, count in c.runs]
     firsts, counts, rows = np.array(runs, np.int64).reshape(-1, 3).T.copy()
     totals = np.zeros(len(claims), np.int64)
@@ -257,3 +259,9 @@ def _expand(
             run += 1
             done = 0
     return run, done
+
+
+def warm() -> None:
+    """Compile the kernel."""
+    one = np.ones(1, np.int64)
+    _expand(one, one, one * 0, np.ones(1, np.uint32), 0, 0, np.empty(1, np.uint32), one.copy())

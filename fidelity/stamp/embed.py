@@ -178,3 +178,10 @@ def _fill(
         to += stop - place
         done += 1
     return to
+
+
+def warm() -> None:
+    """Compile the kernels."""
+    formats: tuple[LineFormat, ...] = ("json", "text")
+    for line_format in formats:
+        embed(b"{}\n", line_format, lambda n: np.zeros(n, np.uint32))
