@@ -1,6 +1,7 @@
 """Manifest lines become the records that they claim."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fidelity.errors import UnreadableError
 from fidelity.identity import id_of, ids_of, producer_seed
 from fidelity.records import PADDING, Lines, Records, Slices
 from fidelity.sources.manifests import CHUNK, manifest_records
+from fidelity.stamp import Stamper
 
 MINUTE = 60_000_000
 START = 1_783_000_020_000_000 // (10 * MINUTE) * 10 * MINUTE
@@ -195,3 +197,22 @@ def test_a_newer_version_is_not_guessed_at() -> None:
 def test_unknown_members_are_left_alone() -> None:
     (batch,) = records(line(note="hello"))
     assert flaws(batch) == [""]
+
+
+def test_what_a_stamper_counted_comes_back_as_its_ids(tmp_path: Path) -> None:
+    written: dict[int, set[int]] = {}
+    with Stamper("größe", "h", manifest=tmp_path / "m") as stamper:
+        for minute in (0, 1, 1, 3, 0):
+            ids = stamper.take(50)
+            stamper.written(ids, START + minute * MINUTE + 5, 70)
+            written.setdefault(START + minute * MINUTE, set()).update(ids.tolist())
+            stamper.flush()
+    names = Names()
+    batch = lines(*(tmp_path / "m").read_bytes().splitlines())
+    seen: dict[int, set[int]] = {}
+    for found in manifest_records(batch, names, TEN):
+        assert {names.text(code) for code in found.stream.tolist()} == {"größe"}
+        assert (found.size == 70).all()
+        for time, fid in zip(found.time.tolist(), found.id.tolist(), strict=True):
+            seen.setdefault(time, set()).add(fid)
+    assert seen == written

@@ -385,6 +385,17 @@ def test_counts_are_kept_while_the_manifest_cannot_be_written(tmp_path: Path) ->
     assert [(line["runs"], line["bytes"]) for line in claims(path)] == [([[1, 2]], 20)]
 
 
+def test_what_is_pending_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fidelity.stamp.manifest._MOST_RUNS", 10)
+    monkeypatch.setattr("fidelity.stamp.manifest._RUNS_A_LINE", 4)
+    manifest = Manifest(tmp_path / "m", "app", "host1", MINUTE)
+    for sequence in range(0, 22, 2):
+        manifest.add_one(sequence, START, 10)
+    said = claims(tmp_path / "m")
+    assert [len(line["runs"]) for line in said] == [4, 4, 3]
+    assert sum(line["bytes"] for line in said) == 110
+
+
 @pytest.mark.parametrize("time", [-1, 2**62])
 def test_an_event_time_beyond_the_calendar_is_refused_and_not_counted(
     tmp_path: Path, time: int

@@ -55,7 +55,8 @@ def pipe(
         stdout: binary stream, likewise.
         stamper: gives the ids; its manifest, if any, is told what was written.
         line_format: "json" (one object a line) or "text".
-        time: where a line's event time is, for the manifest; None: the moment it was written.
+        time: where a line's event time is, for the manifest. None takes the moment of writing,
+            which is right only where the audit has no better time for the record either.
         warn: told once of each problem that does not stop the lines (state or manifest failing).
 
     After a signal what is waiting in the input is still passed on. A second signal ends it at once

@@ -120,7 +120,8 @@ class Stamper:
 
         Raises:
             UsageError: an event time lies outside the years 1970 to 9998.
-            StampError: too much is pending and the manifest cannot be written.
+            StampError: too much is pending and the manifest cannot be written; the records are
+                counted all the same.
         """
         if self._manifest is None:
             return
