@@ -1,8 +1,9 @@
 """`scan`, `reconcile`, `audit`, `report` and `show`: looking, and telling what was found."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,9 +11,10 @@ from fidelity.cli import options, output
 from fidelity.errors import FidelityError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fidelity.audit import Answer
     from fidelity.config import Pipeline
-    from fidelity.report import Report
 
 RunId = Annotated[
     str | None,
@@ -38,20 +40,15 @@ def audit(
     file: options.Output = None,
 ) -> int:
     """Scan what is new at every stage, reconcile, keep the run and print the report."""
-    from fidelity.audit import audit as made
+    asked = _asked(pipeline, stage, window, as_of)
+    from fidelity import audit as made
     from fidelity.cli.progress import Progress
 
-    loaded, stages = _loaded(pipeline, stage)
-    shown = options.window(window, loaded.window)
-    with Progress(quiet) as progress:
-        answer = made(
-            loaded,
-            stages=stages,
-            as_of=options.moment(as_of, "--as-of"),
-            workers=workers,
-            progress=progress,
+    with Progress(quiet) as told:
+        answer = made.audit(
+            asked.pipeline, stages=asked.stages, as_of=asked.as_of, workers=workers, progress=told
         )
-    return _tell(answer, stages, shown, json, top, file)
+    return _tell(answer, asked, json, top, file)
 
 
 def scan(
@@ -64,25 +61,20 @@ def scan(
     file: options.Output = None,
 ) -> int:
     """Read what is new at each stage and keep what was observed."""
-    from fidelity.audit import scan as made
+    asked = _asked(pipeline, stage, None, as_of)
+    from fidelity import audit as made
+    from fidelity.cli import scanned
     from fidelity.cli.progress import Progress
-    from fidelity.cli.scanned import as_lines, document
 
-    loaded, stages = _loaded(pipeline, stage)
-    with Progress(quiet) as progress:
-        found = made(
-            loaded,
-            stages=stages,
-            as_of=options.moment(as_of, "--as-of"),
-            workers=workers,
-            progress=progress,
+    with Progress(quiet) as told:
+        found = made.scan(
+            asked.pipeline, stages=asked.stages, as_of=asked.as_of, workers=workers, progress=told
         )
     with output.opened(file) as out:
         if json:
-            output.as_json(document(found), out)
+            output.as_json(scanned.document(found), out)
         else:
-            for line in as_lines(found):
-                out.write(f"{line}\n")
+            out.writelines(f"{line}\n" for line in scanned.as_lines(found))
     return _told(found.errors)
 
 
@@ -97,16 +89,12 @@ def reconcile(
     file: options.Output = None,
 ) -> int:
     """Close the books over what was observed so far, without looking for anything new."""
-    from fidelity.audit import reconcile as made
+    asked = _asked(pipeline, stage, window, as_of)
+    known = options.version(known_at)
+    from fidelity import audit as made
 
-    loaded, stages = _loaded(pipeline, stage)
-    shown = options.window(window, loaded.window)
-    answer = made(
-        loaded,
-        as_of=options.moment(as_of, "--as-of"),
-        known_at=options.version(known_at),
-    )
-    return _tell(answer, stages, shown, json, top, file)
+    answer = made.reconcile(asked.pipeline, as_of=asked.as_of, known_at=known)
+    return _tell(answer, asked, json, top, file)
 
 
 def report(
@@ -120,12 +108,11 @@ def report(
     file: options.Output = None,
 ) -> int:
     """Print the last run's report again (with --as-of: the last run up to that time)."""
-    from fidelity.audit import kept
+    asked = _asked(pipeline, stage, window, as_of)
+    from fidelity import audit as made
 
-    loaded, stages = _loaded(pipeline, stage)
-    shown = options.window(window, loaded.window)
-    answer = kept(loaded, run=run, as_of=options.moment(as_of, "--as-of"))
-    return _tell(answer, stages, shown, json, top, file)
+    answer = made.kept(asked.pipeline, run=run, as_of=asked.as_of)
+    return _tell(answer, asked, json, top, file)
 
 
 def show(
@@ -145,73 +132,76 @@ def show(
 
     With --id the units that may hold it are read again; --window and --stage say where to look.
     """
-    from fidelity.audit import reconcile as made
-    from fidelity.audit import whereabouts
-    from fidelity.report import narrow, terminal
-    from fidelity.report.json import document
-
-    loaded, stages = _loaded(pipeline, stage)
-    shown = options.window(window, loaded.window)
+    asked = _asked(pipeline, stage, window, as_of)
     known = options.version(known_at)
     if record is not None:
-        seen = whereabouts(loaded, options.record_id(record), stages, shown, known)
-        with output.opened(file) as out:
-            if json:
-                output.as_json(seen.document(), out)
-            else:
-                terminal.whereabouts(seen, output.console(out))
-        return _told(seen.errors)
-    if shown is None:
+        return _show_id(asked, options.record_id(record), known, json, file)
+    if asked.window is None:
         action = "For instance: --window 2026-01-31T10:20, or --id 0012abcd."
         raise UsageError("say what to show: --window or --id.", where="show", action=action)
-    answer = made(loaded, as_of=options.moment(as_of, "--as-of"), known_at=known, keep=False)
-    narrowed = narrow.narrowed(answer.report, stages, shown)
-    with output.opened(file) as out:
-        if json:
-            output.as_json(document(narrowed), out)
-        else:
-            terminal.windows(narrowed, output.console(out))
-    return _status(narrowed, answer.errors)
+    from fidelity import audit as made
+
+    answer = made.reconcile(asked.pipeline, as_of=asked.as_of, known_at=known, keep=False)
+    return _tell(answer, asked, json, None, file)
 
 
-def _loaded(file: Path, stages: Sequence[str] | None) -> tuple["Pipeline", tuple[str, ...]]:
-    """The pipeline, and the stages that were named, which it has."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a command line asks about."""
+
+    pipeline: "Pipeline"
+    stages: tuple[str, ...]
+    window: options.Window | None
+    as_of: int | None
+
+
+def _asked(
+    file: Path, stages: Sequence[str] | None, window: str | None, as_of: str | None
+) -> _Asked:
+    """Understood before anything heavy is imported, so that a mistake is told at once."""
     from fidelity.config import load
 
     pipeline = load(file)
-    return pipeline, tuple(pipeline.stage(name).name for name in stages or ())
+    return _Asked(
+        pipeline,
+        tuple(pipeline.stage(name).name for name in stages or ()),
+        options.window(window, pipeline.window),
+        options.moment(as_of, "--as-of"),
+    )
+
+
+def _show_id(
+    asked: _Asked, record: int, known: "int | datetime | None", as_json: bool, file: Path | None
+) -> int:
+    from fidelity import audit as made
+    from fidelity.report import terminal
+
+    seen = made.where_seen(
+        asked.pipeline, record, stages=asked.stages, window=asked.window, known_at=known
+    )
+    with output.opened(file) as out:
+        if as_json:
+            output.as_json(seen.document(), out)
+        else:
+            terminal.whereabouts(seen, output.console(out))
+    return 2 if seen.untold else 0 if seen.sightings else 1
 
 
 def _tell(
-    answer: "Answer",
-    stages: tuple[str, ...],
-    window: options.Window | None,
-    as_json: bool,
-    top: int,
-    file: Path | None,
+    answer: "Answer", asked: _Asked, as_json: bool, top: int | None, file: Path | None
 ) -> int:
-    from fidelity.report import narrow
+    """Print the report, or (no `top`) its windows. 2 if there were errors, else its verdict"""
+    from fidelity.report import json, narrow, terminal
 
-    narrowed = narrow.narrowed(answer.report, stages, window)
+    narrowed = narrow.narrowed(answer.report, asked.stages, asked.window)
     with output.opened(file) as out:
-        _write(narrowed, as_json, top, out)
-    return _status(narrowed, answer.errors)
-
-
-def _write(report: "Report", as_json: bool, top: int, out: IO[str]) -> None:
-    if as_json:
-        from fidelity.report.json import write
-
-        write(report, out)
-    else:
-        from fidelity.report import terminal
-
-        terminal.render(report, output.console(out), top)
-
-
-def _status(report: "Report", errors: Sequence[FidelityError]) -> int:
-    """2 if something could not be looked at, else what the verdict says."""
-    return _told(errors) or (0 if report.verdict in ("pass", "pending") else 1)
+        if as_json:
+            json.write(narrowed, out)
+        elif top is None:
+            terminal.windows(narrowed, output.console(out))
+        else:
+            terminal.render(narrowed, output.console(out), top)
+    return _told(answer.errors) or (0 if narrowed.verdict in ("pass", "pending") else 1)
 
 
 def _told(errors: Sequence[FidelityError]) -> int:

@@ -1,7 +1,9 @@
 """The options that several commands share, and what their values mean."""
 
 import contextlib
+import os
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +16,16 @@ Window = tuple[int, int]
 """[from, to) in microseconds UTC."""
 
 
-def _stage_names(ctx: typer.Context, incomplete: str) -> list[str]:
+def _stage_names(incomplete: str) -> list[str]:
     """Completion: the stages of the pipeline file that stands on the command line already."""
-    file = ctx.params.get("pipeline")
+    # A line that ends in `--stage` is not parsed further, so its words are taken as the shell
+    # gave them: bash in the one variable, other shells in the other.
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
     with contextlib.suppress(Exception):  # completion must never print an error into the prompt
         from fidelity.config.document import parse
 
-        value: Any = parse(Path(file or "")).value
+        file = next(path for path in map(Path, shlex.split(line)[2:]) if path.is_file())
+        value: Any = parse(file).value
         return [str(name) for name in value["stages"] if str(name).startswith(incomplete)]
     return []
 

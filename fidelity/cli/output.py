@@ -55,7 +55,13 @@ def console(out: IO[str]) -> "Console":
     """A console of the terminal's width; 80 columns and no colour where there is no terminal."""
     from rich.console import Console
 
-    return Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    class Quitting(Console):
+        """rich would end the process with status 1 when a pipe closes."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Quitting(file=out, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def as_json(value: Any, out: IO[str]) -> None:

@@ -27,13 +27,19 @@ def runs(
     pipeline: options.PipelineFile, json: options.AsJson = False, file: options.Output = None
 ) -> int:
     """List the runs that were kept, newest first."""
-    from fidelity.audit import opened_store
     from fidelity.config import load
 
-    found = opened_store(load(pipeline)).runs()
+    loaded = load(pipeline)
+    from fidelity.audit import opened_store
+    from fidelity.runs import heads
+
+    found = heads(opened_store(loaded))
     with output.opened(file) as out:
         if json:
             output.as_json(found, out)
         else:
-            out.writelines(f"{run}\n" for run in found)
+            for run in found:
+                watermark = run["watermark"] or "none"
+                told = f"as of {run['as_of']}  watermark {watermark}"
+                out.write(f"{run['run']}  {run['verdict']:7}  {told}\n")
     return 0

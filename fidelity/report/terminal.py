@@ -4,7 +4,9 @@ Renders and counts nothing. Verdicts are told by symbol and word as well as by c
 came from data is cleared of control characters before it is printed.
 """
 
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -13,7 +15,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from fidelity.config.values import duration_text
-from fidelity.report import Books, Finding, Report, figures
+from fidelity.report import Books, Finding, Report, figures, with_plain_window
+
+if TYPE_CHECKING:
+    from fidelity.whereabouts import Whereabouts
 
 # Told apart by people who do not see red and green alike: blue, orange, grey, magenta.
 _STYLES = {"pass": "blue", "fail": "bold dark_orange", "pending": "dim", "unknown": "magenta"}
@@ -37,6 +42,43 @@ def render(report: Report, console: Console, at_most: int = 10) -> None:
         at_most: how many of the worst windows are listed.
     """
     _Page(report, console).print(at_most)
+
+
+def windows(report: Report, console: Console) -> None:
+    """Print the books of a few windows, every stage's, as a table: end to end and by hop."""
+    _Page(report, console).windows()
+
+
+def whereabouts(seen: "Whereabouts", console: Console) -> None:
+    """Print where an id was seen."""
+    table = _table("stage", "window", "stream", "origin")
+    for name in ("sequence", "copies"):
+        table.add_column(name, justify="right", overflow="fold")
+    for stage in seen.stages:
+        sightings = [each for each in seen.sightings if each.stage == stage]
+        for each in sightings:
+            table.add_row(
+                figures.shown(stage),
+                figures.moment(each.window),
+                figures.shown(each.stream),
+                figures.shown(each.origin),
+                "-" if each.sequence is None else str(each.sequence),
+                figures.count(each.copies),
+            )
+        if not sightings:
+            told = "could not be read again" if stage in seen.untold else "not seen"
+            table.add_row(figures.shown(stage), told)
+    console.print(f"id {seen.id:08x}")
+    console.print(table)
+    for stage, reason in seen.untold.items():
+        console.print(f"{figures.shown(stage)}: {figures.shown(reason)}")
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
 
 
 class _Page:
@@ -135,9 +177,7 @@ class _Page:
         title = "Worst windows" if len(hops) <= at_most else f"Worst windows ({len(hops):,} in all)"
         self.line()
         self.line(Text(title, style="bold"))
-        table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
-        for name in ("", "window", "stage", "stream"):
-            table.add_column(name, overflow="fold")
+        table = _table("", "window", "stage", "stream")
         for name in ("lost", "dupl.", "unexp.", "unseen", "in flight"):
             table.add_column(name, justify="right", overflow="fold")
         for row in hops[:at_most]:
@@ -153,6 +193,29 @@ class _Page:
             Text(figures.shown(row["stream"])),
             *(Text(figures.count(row[name]) if row[name] else "-") for name in numbers),
         ]
+
+    def windows(self) -> None:
+        rows = with_plain_window(self.report.balances).to_pylist()
+        if not rows:
+            self.line("Nothing was seen in this window at any stage.")
+        for window, found in groupby(sorted(rows, key=itemgetter("window")), itemgetter("window")):
+            self.line(Text(f"Window {figures.moment(window)}", style="bold"))
+            self.console.print(self.window(sorted(found, key=itemgetter("stream"))))
+            self.line()
+        self.verdict()
+
+    def window(self, rows: list[dict[str, Any]]) -> Table:
+        table = _table("", "stream", "stage", "against")
+        for name in ("seen", "expected", "lost", "dupl.", "unexp.", "unseen"):
+            table.add_column(name, justify="right", overflow="fold")
+        numbers = ("observed", "expected", "lost", "duplicates", "unexpected", "unaudited")
+        for row in rows:
+            table.add_row(
+                self.mark(row["verdict"]),
+                *(figures.shown(row[name] or "-") for name in ("stream", "stage", "against")),
+                *(figures.count(row[name]) if row[name] else "-" for name in numbers),
+            )
+        return table
 
     def findings(self) -> None:
         findings = self.report.findings

@@ -1,0 +1,142 @@
+"""Audit: scan all stages, reconcile, keep the run. What the CLI, the Spark job and the DAG call.
+
+A stage that cannot be looked at does not keep the others from being audited: its error comes along
+with the report, in which it is unknown.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from fidelity import reconcile as books
+from fidelity import runs
+from fidelity.config import Pipeline
+from fidelity.errors import FidelityError, StoreError
+from fidelity.report import Report
+from fidelity.scan import ScanResult
+from fidelity.scan import scan as look
+from fidelity.store import Snapshot, Store
+from fidelity.trace import trace
+from fidelity.units import LedgerRow
+from fidelity.whereabouts import Whereabouts, whereabouts
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, bytes done, bytes planned)."""
+KnownAt = int | datetime | None
+"""A version of the ledger, a moment, or now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A report, and what went wrong on the way to it without keeping it from being made."""
+
+    report: Report
+    errors: tuple[FidelityError, ...] = ()
+
+
+def opened_store(pipeline: Pipeline, create: bool = False) -> Store:
+    """The pipeline's store. Raises StoreError."""
+    return Store.open(pipeline.store, pipeline.name, pipeline.store_options, create=create)
+
+
+def scan(
+    pipeline: Pipeline,
+    *,
+    stages: Sequence[str] = (),
+    as_of: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ScanResult:
+    """Read what is new at the stages (none: at all) and commit what was observed.
+
+    Raises ConfigError and StoreError; why stages could not be looked at is in the result's errors.
+    """
+    store = opened_store(pipeline, create=True)
+    return look(pipeline, store, stages or None, as_of, workers, progress)
+
+
+def reconcile(
+    pipeline: Pipeline,
+    *,
+    as_of: int | None = None,
+    known_at: KnownAt = None,
+    keep: bool = True,
+) -> Answer:
+    """Close the books over what was observed up to now, or as it was known at a version or moment.
+
+    Args:
+        as_of: decides what has settled, microseconds; default now.
+        keep: keep the run in the store. If that fails, it is one of the answer's errors.
+
+    Raises:
+        StoreError: there is no store, or it cannot be read.
+    """
+    store = opened_store(pipeline)
+    snapshot = store.at(known_at)
+    ledger = ledger_of(pipeline, snapshot)
+    report = books.reconcile(
+        pipeline,
+        ledger,
+        snapshot.observations(),
+        as_of=_now() if as_of is None else as_of,
+        run=runs.new_run(),
+        known_at=None if known_at is None else str(snapshot.version),
+        tracer=lambda reference, stage, scopes, ids: trace(
+            pipeline, reference, stage, ledger, scopes, ids
+        ),
+    )
+    try:
+        if keep:
+            runs.keep(store, report)
+    except StoreError as error:
+        return Answer(report, (error,))
+    return Answer(report)
+
+
+def audit(
+    pipeline: Pipeline,
+    *,
+    stages: Sequence[str] = (),
+    as_of: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Answer:
+    """Scan the stages (none: all), reconcile all that is known, keep the run.
+
+    Raises ConfigError, StoreError.
+    """
+    found = scan(pipeline, stages=stages, as_of=as_of, workers=workers, progress=progress)
+    answer = reconcile(pipeline, as_of=as_of)
+    return Answer(answer.report, (*found.errors, *answer.errors))
+
+
+def kept(pipeline: Pipeline, *, run: str | None = None, as_of: int | None = None) -> Answer:
+    """A run that was kept: this one, the last one, or the last one up to a time.
+
+    Raises UsageError, StoreError.
+    """
+    return Answer(runs.kept(opened_store(pipeline), run, as_of))
+
+
+def where_seen(
+    pipeline: Pipeline,
+    id: int,
+    *,
+    stages: Sequence[str] = (),
+    window: tuple[int, int] | None = None,
+    known_at: KnownAt = None,
+) -> Whereabouts:
+    """At which stages the record with an id was seen. Raises StoreError."""
+    snapshot = opened_store(pipeline).at(known_at)
+    ledger = ledger_of(pipeline, snapshot)
+    return whereabouts(pipeline, snapshot, ledger, id, stages, window)
+
+
+def ledger_of(pipeline: Pipeline, snapshot: Snapshot) -> list[LedgerRow]:
+    """The rows in force of all stages."""
+    return [row for stage in pipeline.stages for row in snapshot.ledger(stage.name)]
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
