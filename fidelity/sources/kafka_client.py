@@ -40,7 +40,7 @@ EARLIEST, LATEST = -2, -1
 """What to ask `offsets` for."""
 
 _CONNECT_SECONDS = 10.0
-_MISSING_SECONDS = 3.0  # a topic that was just made may be unknown for a moment
+_MISSING_SECONDS = 2.0  # a topic that was just made may be unknown for a moment
 _LARGEST_BACKOFF = 2.0
 _UNKNOWN_TOPIC, _INVALID_TOPIC, _TOPIC_DENIED, _CLUSTER_DENIED = 3, 17, 29, 31
 _OUT_OF_RANGE = 1
@@ -112,7 +112,9 @@ class Cluster:
             self._seeds = [(host, port) for host, port, _ in collect_hosts(brokers)]
         except ValueError:
             raise SourceError(
-                f"The brokers are not written as host:port,host:port ({brokers}).", where=where
+                f"The brokers are not written as host:port,host:port: {brokers}.",
+                where=where,
+                action="Correct the stage's brokers.",
             ) from None
         self._state = _State()
         self._loop = asyncio.new_event_loop()
@@ -333,7 +335,7 @@ class Cluster:
                 action="Kafka 0.11 to 4.x can be read.",
             ) from None
         except (kafka_errors.KafkaError, OSError):
-            raise _Again(_closed(place)) from None
+            raise _Again(self._closed(place)) from None
 
     async def _connection(self, address: tuple[str, int]) -> AIOKafkaConnection:
         state = self._state
@@ -368,14 +370,22 @@ class Cluster:
             raise _Again(f"the host name {host} is not known") from None
         except ConnectionRefusedError:
             raise _Again(f"nothing listens on {place}") from None
+        except (ConnectionError, kafka_errors.KafkaConnectionError):
+            raise _Again(self._closed(place)) from None
         except OSError as error:
-            raise _Again(f"{place} cannot be reached ({error.strerror or error})") from None
-        except kafka_errors.KafkaConnectionError:
-            raise _Again(_closed(place)) from None
+            reason = error.strerror or type(error).__name__
+            raise _Again(f"{place} cannot be reached ({reason})") from None
         except (kafka_errors.KafkaError, ValueError, AssertionError) as error:
             # Their text is left out: it is the server's, and may repeat what it was told.
             what = f"{place} refuses the log-in by {known.mechanism} ({type(error).__name__})."
             raise self._refused(what, _SASL_ADVICE) from None
+
+    def _closed(self, place: str) -> str:
+        protocol = self.settings.protocol
+        return (
+            f"{place} closed the connection (if it always does, that port may want something else "
+            f"than {protocol}, whether TLS or SASL: option security.protocol)"
+        )
 
     def _refused(self, what: str, action: str) -> SourceError:
         return SourceError(what, where=self._where, action=action)
@@ -386,13 +396,6 @@ _TLS_ADVICE = (
     "certificate is not trusted."
 )
 _SASL_ADVICE = "Check the options sasl.mechanism, sasl.username and sasl.password."
-
-
-def _closed(place: str) -> str:
-    return (
-        f"{place} closed the connection (if it always does, it may want TLS or SASL: "
-        "option security.protocol)"
-    )
 
 
 def legacy_records(

@@ -92,7 +92,7 @@ def problems(options: Mapping[str, str]) -> list[str]:
         ]
     if mechanism == "GSSAPI" and importlib.util.find_spec("gssapi") is None:
         found.append("sasl.mechanism GSSAPI needs the Python package gssapi, which is not there")
-    sasl = [name for name in options if name.startswith("sasl.")]
+    sasl = [name for name in options if name.startswith("sasl.") and name in OPTIONS]
     if sasl and not protocol.startswith("SASL"):
         found.append(f"{sasl[0]} has no effect with security.protocol {protocol}: use SASL_SSL")
     return found
