@@ -18,6 +18,7 @@ from fidelity import sources
 from fidelity.config import Pipeline, Stage, mask
 from fidelity.edges import samples_of
 from fidelity.errors import SourceError, StoreError
+from fidelity.merging import lasting, merged
 from fidelity.sources import Plan
 from fidelity.store import Conflict, DataFile, Store, check_spec
 from fidelity.tasks import ScanTask, ScanTaskResult, scan_task
@@ -102,16 +103,15 @@ def scan(
         with _Work(most, chosen) as work:
             for look in looks.values():
                 work.submit(look.plan())
-                look.settle(work, committed)
+                look.settle(work, written, committed)
             for task, result in work.results():
                 written.update([result.file.name] if result.file is not None else [])
                 looks[task.stage.name].take(task, result, work)
-                looks[task.stage.name].settle(work, committed)
+                looks[task.stage.name].settle(work, written, committed)
     except BaseException:
         store.discard(name, keep=committed)
         raise
-    if written - committed:
-        store.discard(name, keep=committed)
+    store.observations_table.discard(written - committed)
     told = tuple(look.told for look in looks.values() if look.told is not None)
     return ScanResult(name, now, store.version(), told)
 
@@ -177,14 +177,17 @@ class _Look:
             self.error = result.error
             self.waiting -= work.withdraw(self.stage.name)
 
-    def settle(self, work: "_Work", committed: set[str]) -> None:
-        """Commit, once all tasks are done."""
+    def settle(self, work: "_Work", written: set[str], committed: set[str]) -> None:
+        """Commit, once all tasks are done; note the files written, and those that count."""
         while self.waiting == 0 and self.told is None:
             rows, files = self._outcome()
+            if lasting(self.stage):
+                rows, files = merged(self.store, self._scan_of_round, rows, files)
             based_on = max((row.commit for row in self.ledger), default=0)
             try:
                 commit = self.store.commit(self.scan, self.stage.name, rows, files, based_on)
             except Conflict:
+                written.update(file.name for file in files)
                 self._go_round()
                 work.submit(self.plan())
             else:

@@ -25,11 +25,12 @@ from fidelity.questions import ask, connect
 from fidelity.sources.filesystem import filesystem
 from fidelity.units import LedgerRow
 
-__all__ = ["MERGED", "Conflict", "DataFile", "Snapshot", "Store"]
+__all__ = ["MERGED", "MERGED_UNIT", "Conflict", "DataFile", "Snapshot", "Store"]
 
 FORMAT = "Fidelity store, format 1"
-MERGED = "merged:"
-"""How the scan of observations begins that `compact` added up from those of several units."""
+MERGED, MERGED_UNIT = "merged:", "merged"
+"""How the scan of a row begins whose observations were added up with those of other units, and the
+unit under which they stand."""
 
 _TRIES = 20  # commits of other stages come in between; each try takes milliseconds
 _PLAIN = [column.name for column in OBSERVATIONS if not pa.types.is_nested(column.type)]
@@ -279,7 +280,7 @@ class Snapshot:
         rows = self._in_force(None)
         read = rows.filter((pc.field("status") == "read") & (pc.field("kind") != "stage"))
         merged = pc.starts_with(read["scan"], MERGED)
-        unit = pc.if_else(merged, "merged", read["key"])
+        unit = pc.if_else(merged, MERGED_UNIT, read["key"])
         columns = {"stage": read["stage"], "scan": read["scan"], "unit": unit}
         return pa.table(columns).group_by(list(columns)).aggregate([])
 

@@ -6,7 +6,7 @@ ScanTask and collect its ScanTaskResult, nothing more; what it wrote counts once
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -18,8 +18,6 @@ from fidelity.units import LedgerRow, Status, Tally, Unit
 if TYPE_CHECKING:
     from fidelity.decode import Names
     from fidelity.observe import Observer
-    from fidelity.records import Lines, Records
-    from fidelity.sources import Reader, Wanted
 
 _MOST_WAITING = 32 << 20
 """Bytes of a unit's rows that are held until it is known to be readable."""
@@ -93,12 +91,12 @@ class _Reading:
 
     def _unit(self, unit: Unit, names: "Names", observer: "Observer") -> Iterator[pa.RecordBatch]:
         """Rows given away before a unit proves unreadable are in the file, but never in force."""
-        from fidelity.sources import read
+        from fidelity.reading import Reading
 
-        stage, key = self.task.stage, (unit.key, self.task.scan, unit.stage)
+        key = (unit.key, self.task.scan, unit.stage)
         try:
-            reader = read(unit, stage, _wanted(stage))
-            for records in _decoded(reader, unit, stage, names, self.task.window):
+            reading = Reading(unit, self.task.stage, names, self.task.window)
+            for records in reading:
                 observer.add(records)
                 if observer.waiting > _MOST_WAITING:
                     yield from observer.rows(*key)
@@ -107,39 +105,13 @@ class _Reading:
             self.rows.append(self._row(unit, "unreadable", Tally(), mask(str(error))))
             return
         yield from observer.rows(*key)
-        row = self._row(replace(unit, end=reader.end), "read", observer.tally())
+        row = self._row(replace(unit, end=reading.end), "read", observer.tally())
         if not _nothing_new(unit, row):
             self.rows.append(row)
 
     def _row(self, unit: Unit, status: Status, tally: Tally, reason: str = "") -> LedgerRow:
         task = self.task
         return LedgerRow(unit, status, task.scan, task.scanned_at, task.spec, tally, reason)
-
-
-def _wanted(stage: Stage) -> "Wanted":
-    from fidelity.decode import columns_needed, headers_needed, key_needed, value_needed
-    from fidelity.sources import Wanted
-
-    record = stage.record
-    return Wanted(
-        columns_needed(record), headers_needed(record), key_needed(record), value_needed(record)
-    )
-
-
-def _decoded(
-    reader: "Reader", unit: Unit, stage: Stage, names: "Names", window: int
-) -> "Iterator[Records]":
-    if stage.record.format == "manifest":
-        from fidelity.sources.manifests import manifest_records
-
-        for batch in reader:
-            yield from manifest_records(cast("Lines", batch), names, window)
-        return
-    from fidelity.decode import decoder
-
-    decode = decoder(stage, unit, names).decode
-    for batch in reader:
-        yield decode(batch)
 
 
 def _nothing_new(unit: Unit, row: LedgerRow) -> bool:

@@ -119,7 +119,8 @@ class Pool:
 
     def close(self) -> None:
         """End all workers now, whatever they are doing."""
-        self._socket.close()  # the nursery kills the workers, then ends
+        self._socket.close()
+        self._nursery.terminate()  # it kills the workers first
         for connection in (*self._busy, *self._idle):
             connection.close()
         self._busy, self._idle, self._waiting = {}, [], deque()
@@ -181,6 +182,7 @@ def _nursery(descriptor: int, preload: Sequence[str]) -> None:
             warm()
     children: list[int] = []
     try:
+        signal.signal(signal.SIGTERM, _end)  # until here it ends where it stands
         while True:
             asked, descriptors, _, _ = socket.recv_fds(calls, 1, 1)
             if asked == _FORK:
@@ -196,9 +198,14 @@ def _nursery(descriptor: int, preload: Sequence[str]) -> None:
         os._exit(0)  # at once: there is nothing to tidy up
 
 
+def _end(_signal: int, _frame: object) -> NoReturn:
+    raise SystemExit
+
+
 def _fork(calls: socket.socket, descriptor: int) -> int:
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         calls.close()
         _work(descriptor)
     os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Merge: the observations of units that never leave the books are kept as one row a scope.
+
+A topic's records and the source's log lines were produced, whatever becomes of them later; so their
+units need not be told apart any more. What is left does not grow with the number of files,
+partitions or scans. Law: what is in force adds up to the same before and after.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fidelity.config import Stage
+from fidelity.delta import told
+from fidelity.observations import OBSERVATIONS, merge
+from fidelity.store import MERGED, MERGED_UNIT, DataFile, Store
+from fidelity.units import LedgerRow
+
+_AT_ONCE = 16 << 20  # bytes of files whose rows are added up in memory
+
+
+def lasting(stage: Stage) -> bool:
+    """Whether a unit of the stage, once read, stays in the books for good."""
+    return stage.kind == "kafka" or (stage.after is None and stage.record.format != "parquet")
+
+
+def merged(
+    store: Store, name: str, rows: Sequence[LedgerRow], files: Sequence[DataFile]
+) -> tuple[list[LedgerRow], list[DataFile]]:
+    """Rows of a lasting stage and their data files, as they are to be committed.
+
+    Args:
+        name: of whoever merges, a scan or a compaction.
+        rows: what is to be committed; those read have their observations in `files`.
+        files: other rows in them count for nothing, and are left out.
+
+    Returns:
+        The rows, under one scan `merged:<name>`, and new files; or what was given, if there is
+        nothing to merge.
+    """
+    read = {_key(row.scan, row.unit.key) for row in rows if row.status == "read"}
+    if len(read) < 2 or not files:
+        return list(rows), list(files)
+    scan = MERGED + name
+    written = [
+        store.write_observations(name, _one_unit(store, part, read, scan).to_batches())
+        for part in _parts(files)
+    ]
+    moved = [replace(row, scan=scan) if row.status == "read" else row for row in rows]
+    return moved, [file for file in written if file is not None]
+
+
+def _one_unit(store: Store, files: Sequence[DataFile], read: set[str], scan: str) -> pa.Table:
+    with told(store.uri, "read"):
+        filesystem = store.observations_table.filesystem()
+        tables = [pq.read_table(file.name, filesystem=filesystem) for file in files]
+    rows = pa.concat_tables(tables).cast(OBSERVATIONS)
+    keys = pc.binary_join_element_wise(rows["scan"], rows["unit"], "\n")
+    rows = rows.filter(pc.is_in(keys, pa.array(sorted(read), pa.string())))
+    for column, value in (("scan", scan), ("unit", MERGED_UNIT)):
+        constant = pa.repeat(pa.scalar(value, pa.string()), len(rows))
+        rows = rows.set_column(rows.schema.get_field_index(column), column, constant)
+    return merge(rows)
+
+
+def _parts(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
+    part: list[DataFile] = []
+    for file in files:
+        if part and sum(each.bytes for each in part) + file.bytes > _AT_ONCE:
+            yield part
+            part = []
+        part.append(file)
+    if part:
+        yield part
+
+
+def _key(scan: str, unit: str) -> str:
+    return f"{scan}\n{unit}"
