@@ -102,6 +102,9 @@ create or replace temp macro time_of(text, unit) as
         when unit in ('auto', 'iso') then microseconds_of_iso(text)
     end);
 
--- The name of a stream or an origin, at most names.LONGEST bytes.
+-- The name of a stream or an origin, at most names.LONGEST bytes, without a NUL.
 create or replace temp macro name_of(text) as
-    case when text <> '' and octet_length(encode(text)) <= 1024 then text end;
+    case
+        when text <> '' and octet_length(encode(text)) <= 1024 and not contains(text, chr(0))
+            then text
+    end;

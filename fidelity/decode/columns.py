@@ -12,23 +12,32 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fidelity.decode.names import Names
+from fidelity.decode.values import LAST_SECOND
 from fidelity.errors import UnreadableError
+from fidelity.records import PADDING, Slices
 
-LAST_TIME = 253_402_300_800_000_000
-"""Microseconds: the year 10000, which no time reaches."""
-
+_LAST_TIME = LAST_SECOND * 1_000_000 - 1
 _PER_MICROSECOND = {"s": (1_000_000, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}
 
 
 @dataclass(slots=True)
-class Column:
-    """One part of n records: done (values, which of them are valid), or texts still to be read."""
+class Done:
+    """One part of n records, and which of them have it."""
 
-    values: NDArray[np.int64] | None = None
-    valid: NDArray[np.bool_] | None = None
-    texts: pa.Array | None = None  # large_binary
-    binary: bool = False  # texts may be raw bytes
-    number: bool = False  # texts are numbers, not strings
+    values: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Texts:
+    """One part of n records, still to be read (large_binary)."""
+
+    texts: pa.Array
+    binary: bool = False  # may be raw bytes
+    number: bool = False  # a number, not a string
+
+
+Column = Done | Texts
 
 
 def column(batch: pa.RecordBatch, name: str, where: str) -> pa.Array:
@@ -42,7 +51,7 @@ def column(batch: pa.RecordBatch, name: str, where: str) -> pa.Array:
     parts = name.split(".")
     for head in range(len(parts) - 1, 0, -1):
         outer = ".".join(parts[:head])
-        if outer in batch.schema.names and pa.types.is_struct(batch.schema.field(outer).type):
+        if outer in batch.schema.names:
             return _member(batch.column(outer), parts[head:], name, where)
     raise _missing(name, batch.schema.names, where)
 
@@ -58,7 +67,7 @@ def _member(struct: pa.Array, parts: list[str], name: str, where: str) -> pa.Arr
 
 def _missing(name: str, available: list[str], where: str) -> UnreadableError:
     return UnreadableError(
-        f"There is no column `{name}`; it has {', '.join(available) or 'none'}.",
+        f"There is no column `{name}`; there is {', '.join(available) or 'none'}.",
         where=where,
         action="Say under `record:` which column holds it.",
     )
@@ -73,109 +82,53 @@ def wrong_type(name: str, part: str, kind: pa.DataType, where: str) -> Unreadabl
     )
 
 
-def plain(array: pa.Array) -> pa.Array:
-    """Without its dictionary, its extension type or a view's layout."""
-    if isinstance(array, pa.ExtensionArray):
-        array = _uuid_text(array) if _is_uuid(array.type) else array.storage
-    if pa.types.is_dictionary(array.type):
-        return plain(array.dictionary_decode())
-    return array
-
-
-def _is_uuid(kind: pa.DataType) -> bool:
-    return str(getattr(kind, "extension_name", "")) == "arrow.uuid"
-
-
-def _uuid_text(array: pa.Array) -> pa.Array:
-    digits = [None if value is None else value.hex() for value in array.storage.to_pylist()]
-    cut = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)]
-    return pa.array(
-        [None if hexes is None else "-".join(hexes[a:b] for a, b in cut) for hexes in digits]
-    )
-
-
-def texts_of(array: pa.Array) -> Column | None:
-    """Strings and bytes as a column of texts; None if the array holds neither."""
-    kind = array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return Column(texts=array.cast(pa.large_binary()))
-    if (
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    ):
-        return Column(texts=array.cast(pa.large_binary()), binary=True)
-    return None
-
-
-def _valid(array: pa.Array) -> NDArray[np.bool_]:
-    if array.null_count == 0:
-        return np.ones(len(array), np.bool_)
-    return np.asarray(array.is_valid())
-
-
-def _integers(array: pa.Array) -> Column:
-    """Integers as int64; a uint64 beyond that is no value."""
-    valid = _valid(array)
-    values = np.asarray(array.fill_null(0) if array.null_count else array)
-    if values.dtype == np.uint64:
-        valid &= values < np.uint64(1 << 63)
-    return Column(values=values.astype(np.int64), valid=valid)
-
-
-def _nothing(count: int) -> Column:
-    return Column(values=np.zeros(count, np.int64), valid=np.zeros(count, np.bool_))
-
-
-def _as_number(array: pa.Array) -> Column | None:
-    if pa.types.is_decimal(array.type) or pa.types.is_floating(array.type):
-        return Column(texts=array.cast(pa.string()).cast(pa.large_binary()), number=True)
-    return None
-
-
 def id_column(array: pa.Array, encoding: str) -> Column | None:
-    """Ids: integers wrap to 32 bits if they are signed 32-bit ones. None: not a type for ids."""
-    array = plain(array)
-    if pa.types.is_null(array.type):
+    """Ids; signed integers of 32 bits wrap around. None: not a type for ids."""
+    array = _plain(array)
+    kind = array.type
+    if pa.types.is_null(kind):
         return _nothing(len(array))
-    if encoding == "opaque" and pa.types.is_integer(array.type):
-        return Column(texts=array.cast(pa.string()).cast(pa.large_binary()))
-    if pa.types.is_integer(array.type):
-        done = _integers(array)
-        assert done.values is not None and done.valid is not None
-        if array.type == pa.int32():
-            done.values &= 0xFFFFFFFF
-        done.valid &= done.values >= 0
+    if pa.types.is_integer(kind) and encoding != "opaque":
+        values, valid = _integers(array)
+        if kind == pa.int32():
+            values &= 0xFFFFFFFF
+        valid &= values >= 0
         if encoding == "sequence":
-            done.values &= 0xFFFFFFFF
-        done.valid &= done.values <= 0xFFFFFFFF
-        return done
-    if pa.types.is_decimal(array.type) and array.type.scale == 0:
-        return _as_number(array)
-    return texts_of(array)
+            values &= 0xFFFFFFFF
+        return Done(values, valid & (values <= 0xFFFFFFFF))
+    return _written(array) if _is_whole(kind) else _texts(array)
 
 
 def time_column(array: pa.Array, unit: str) -> Column | None:
     """Times in microseconds; one without a zone is UTC. None: not a type for times."""
-    array = plain(array)
+    array = _plain(array)
+    kind = array.type
+    if pa.types.is_null(kind):
+        return _nothing(len(array))
+    if pa.types.is_date(kind):
+        array, unit = array.cast(pa.timestamp("ms")).cast(pa.int64()), "ms"
+    elif pa.types.is_timestamp(kind):
+        array, unit = array.cast(pa.int64()), kind.unit
+    elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _written(array)
+    elif not pa.types.is_integer(kind) or unit == "iso":
+        return _texts(array)
+    values, valid = _integers(array)
+    times, sane = microseconds(values, unit)
+    return Done(times, valid & sane)
+
+
+def name_column(array: pa.Array, names: Names) -> Column | None:
+    """Names: texts, or codes, if a dictionary's were looked up once. None: not a type for names."""
     if pa.types.is_null(array.type):
         return _nothing(len(array))
-    if pa.types.is_date(array.type):
-        array, step = array.cast(pa.timestamp("ms")), "ms"
-    elif pa.types.is_timestamp(array.type):
-        step = array.type.unit
-    elif pa.types.is_integer(array.type) and unit != "iso":
-        step = unit
-    else:
-        return _as_number(array) or texts_of(array)
-    if pa.types.is_timestamp(array.type):
-        array = array.view(pa.int64()) if array.offset == 0 else array.cast(pa.int64())
-    done = _integers(array)
-    assert done.values is not None and done.valid is not None
-    done.values, sane = microseconds(done.values, step)
-    done.valid &= sane
-    return done
+    if pa.types.is_dictionary(array.type):
+        inner = name_column(array.dictionary, names)
+        if isinstance(inner, Texts):
+            return _picked(names.codes(inner.texts), array)
+        return inner and _nothing(len(array))
+    array = _plain(array)
+    return _written(array) if _is_whole(array.type) else _texts(array)
 
 
 def microseconds(
@@ -190,30 +143,92 @@ def microseconds(
     else:
         step[0], divide[0] = _PER_MICROSECOND[unit]
     scaled = values // divide
-    sane = (scaled >= 0) & (scaled <= (LAST_TIME - 1) // step)
+    sane = (scaled >= 0) & (scaled <= _LAST_TIME // step)
     return np.where(sane, scaled, 0) * step, sane
 
 
-def name_column(array: pa.Array, names: Names) -> Column | None:
-    """Names as codes; a dictionary's are looked up once. None: not a type for names."""
+def padded(texts: pa.Array) -> tuple[NDArray[np.uint8], Slices]:
+    """A large_binary array's bytes with PADDING after them, and where each text is."""
+    if len(texts) == 0:
+        return np.zeros(PADDING, np.uint8), Slices(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    _, offsets_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    size = int(offsets[-1] - offsets[0])
+    data = np.zeros(size + PADDING, np.uint8)
+    if size:
+        data[:size] = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]]
+    offsets = offsets - offsets[0]
+    starts = offsets[:-1]
+    if texts.null_count:
+        starts = np.where(_valid(texts), starts, -1)
+    return data, Slices(starts, offsets[1:])
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    """Without its dictionary or extension type."""
+    if isinstance(array, pa.ExtensionArray):
+        is_uuid = getattr(array.type, "extension_name", "") == "arrow.uuid"
+        return _uuid_text(array.storage) if is_uuid else _plain(array.storage)
     if pa.types.is_dictionary(array.type):
-        inner = name_column(array.dictionary, names)
-        if inner is None or inner.values is None or inner.valid is None:
-            return None
-        known = _valid(array)
-        indices = np.asarray(array.indices.fill_null(0)).astype(np.int64)
-        if not len(inner.values):
-            return _nothing(len(array))
-        return Column(values=inner.values[indices], valid=known & inner.valid[indices])
-    array = plain(array)
-    if pa.types.is_null(array.type):
-        return _nothing(len(array))
-    if pa.types.is_integer(array.type) or (
-        pa.types.is_decimal(array.type) and array.type.scale == 0
+        return _plain(array.dictionary_decode())
+    return array
+
+
+def _uuid_text(storage: pa.Array) -> pa.Array:
+    """16 bytes each as a UUID is written, so that they equal the text of another stage."""
+    bare = pc.binary_join_element_wise  # the five groups of its digits, dashes between them
+    digits = pa.array([None if one is None else one.hex() for one in storage.to_pylist()])
+    groups = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)]
+    return bare(*(pc.utf8_slice_codeunits(digits, a, b) for a, b in groups), "-")
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0))
+
+
+def _written(array: pa.Array) -> Texts:
+    """Numbers as their decimal digits."""
+    return Texts(array.cast(pa.string()).cast(pa.large_binary()), number=True)
+
+
+def _texts(array: pa.Array) -> Texts | None:
+    """Strings and bytes; None if the array holds neither."""
+    kind = array.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return Texts(array.cast(pa.large_binary()))
+    if (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
     ):
-        array = array.cast(pa.string())
-    texts = texts_of(array)
-    if texts is None or texts.texts is None:
-        return None
-    codes = names.codes(texts.texts).astype(np.int64)
-    return Column(values=codes, valid=codes >= 0)
+        return Texts(array.cast(pa.large_binary()), binary=True)
+    return None
+
+
+def _valid(array: pa.Array) -> NDArray[np.bool_]:
+    if array.null_count == 0:
+        return np.ones(len(array), np.bool_)
+    return np.array(array.is_valid(), np.bool_)
+
+
+def _integers(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Integers as int64, and which there are; a uint64 beyond that is none."""
+    valid = _valid(array)
+    values = np.asarray(array.fill_null(0) if array.null_count else array)
+    if values.dtype == np.uint64:
+        valid &= values < np.uint64(1 << 63)
+    return values.astype(np.int64), valid
+
+
+def _nothing(count: int) -> Done:
+    return Done(np.zeros(count, np.int64), np.zeros(count, np.bool_))
+
+
+def _picked(codes: NDArray[np.int32], array: pa.DictionaryArray) -> Done:
+    """The codes of a dictionary's values, for each row; a code of -1 is none."""
+    if not len(codes):
+        return _nothing(len(array))
+    indices = array.indices.fill_null(0) if array.null_count else array.indices
+    values = codes[np.asarray(indices).astype(np.int64)].astype(np.int64)
+    return Done(values, _valid(array) & (values >= 0))

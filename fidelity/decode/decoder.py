@@ -1,68 +1,59 @@
-"""Batches to Records: what the kernels are sure of, and the SQL's answer for all the rest."""
+"""Batches to Records: what the kernel is sure of, and the SQL's answer for all the rest."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 from numpy.typing import NDArray
 
-from fidelity.decode.columns import Column, column, id_column, name_column, time_column, wrong_type
-from fidelity.decode.gather import gathered
-from fidelity.decode.judge import FUTURE, judge
+from fidelity.decode.answers import Answers, given_slices
+from fidelity.decode.columns import (
+    Column,
+    Done,
+    Texts,
+    column,
+    id_column,
+    name_column,
+    padded,
+    time_column,
+    wrong_type,
+)
+from fidelity.decode.found import Found, room_for
+from fidelity.decode.judge import judge, stamp
+from fidelity.decode.kernel import (
+    ARRIVES,
+    DONE,
+    GIVEN,
+    ROOM,
+    SAME,
+    STARTS_LINE,
+    WHOLE,
+    Parts,
+    decode,
+)
 from fidelity.decode.names import Names
 from fidelity.decode.places import PARTS, Places, Spot
-from fidelity.decode.sql import BATCH, ask
-from fidelity.identity import ids_of, producer_seed
-from fidelity.records import Lines, Records, Slices, Table
+from fidelity.decode.scanner import Members
+from fidelity.decode.values import BYTES, ENCODINGS, NONE, NUMBER, STRING, UNITS
+from fidelity.decode.words import address
+from fidelity.records import PADDING, Lines, Records, Slices, Table
 
-OVER_LONG = -2
-"""Where a line that was too long to be read starts (records.Slices)."""
+FORMATS = ("json", "text", "none")
+"""Formats by the kernel's codes JSON, TEXT, UNREAD."""
+
+_PRODUCERS = 4096
+"""Producers whose seeds are kept at hand; a power of two."""
 
 
 @dataclass(slots=True)
-class Found:
-    """What is known of each record before it is judged; -1 is no time, stream or origin."""
+class _Given:
+    """The bytes that one part of each record is read from."""
 
-    records: Records
-    malformed: NDArray[np.bool_]
-    identified: NDArray[np.bool_]
-
-    def first(self, count: int) -> "Found":
-        """Views of the first `count` rows."""
-        whole = self.records
-        return Found(
-            Records(
-                id=whole.id[:count],
-                time=whole.time[:count],
-                stream=whole.stream[:count],
-                origin=whole.origin[:count],
-                size=whole.size[:count],
-                arrival=whole.arrival[:count],
-                position=whole.position[:count],
-                flaw=whole.flaw[:count],
-            ),
-            self.malformed[:count],
-            self.identified[:count],
-        )
-
-
-def room_for(count: int) -> Found:
-    """Arrays for `count` records, their contents undefined."""
-    return Found(
-        Records(
-            id=np.empty(count, np.uint32),
-            time=np.empty(count, np.int64),
-            stream=np.empty(count, np.int32),
-            origin=np.empty(count, np.int32),
-            size=np.empty(count, np.int64),
-            arrival=np.empty(count, np.int64),
-            position=np.empty(count, np.int64),
-            flaw=np.empty(count, np.uint8),
-        ),
-        np.empty(count, np.bool_),
-        np.empty(count, np.bool_),
-    )
+    buffer: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    form: int
 
 
 class Decoder:
@@ -70,8 +61,20 @@ class Decoder:
 
     def __init__(self, places: Places, names: Names, where: str) -> None:
         self._places, self._names, self._where = places, names, where
+        self._answers = Answers(places, names)
         self._room = room_for(0)
-        self._pointers = [spot.pointer for spot in places.spots if spot.pointer is not None]
+        self._absent = np.empty(0, np.int64)
+        self._all_sql = any(spot.needs_sql for spot in places.spots)
+        members = list(
+            dict.fromkeys(spot.member for spot in places.spots if spot.member is not None)
+        )
+        self._members = Members(members)
+        self._slots = [_slot(spot, place, members) for place, spot in enumerate(places.spots)]
+        self._constants = self._same_for_all()
+        self._last_token = self._slots[0] if places.format == "text" else NONE
+        self._scratch = np.zeros(ROOM, np.int64)
+        self._producers = np.full(_PRODUCERS, -1, np.int64)
+        self._seeds = np.zeros(_PRODUCERS, np.uint32)
 
     def decode(self, batch: Lines | Table) -> Records:
         """n records of a batch. They may be views of arrays that the next call overwrites.
@@ -81,6 +84,7 @@ class Decoder:
         """
         if len(self._room.malformed) < len(batch):
             self._room = room_for(len(batch))
+            self._absent = np.full(len(batch), NONE, np.int64)
         found = self._room.first(len(batch))
         records = found.records
         records.arrival[:] = batch.arrivals
@@ -91,6 +95,135 @@ class Decoder:
         else:
             records.size[:] = 0
             self._table(batch, found)
+        self._judge(found)
+        return records
+
+    def _same_for_all(self) -> Parts:
+        """What the parts are that are the same for all records; NONE if they have no value."""
+        given = {
+            part: pa.array([spot.constant], pa.large_binary())
+            for part, spot in zip(PARTS, self._places.spots, strict=True)
+            if spot.constant is not None
+        }
+        one = room_for(1)
+        one.records.id[:], one.identified[:] = 0, False
+        one.records.time[:], one.records.stream[:], one.records.origin[:] = NONE, NONE, NONE
+        one.records.arrival[:] = NONE
+        if given:
+            row = np.zeros(1, np.int64)
+            self._answers.texts(given, row, one, self._places.encoding, binary=True)
+        found = one.records
+        first = int(found.id[0]) if one.identified[0] else NONE
+        return first, int(found.time[0]), int(found.stream[0]), int(found.origin[0])
+
+    def _lines(self, lines: Lines, found: Found) -> None:
+        if self._all_sql:
+            rows = np.arange(len(lines), dtype=np.int64)
+        else:
+            given = _nothing_given()
+            for place, spot in enumerate(self._places.spots):
+                at = given_slices(lines, spot)
+                if at is not None:
+                    given[place] = _Given(lines.buffer, at.starts, at.ends, BYTES)
+            encoding = self._places.encoding
+            self._kernel(found, lines.buffer, lines.values, given, self._slots, encoding)
+            rows = np.flatnonzero(found.unsure)
+        if len(rows):
+            self._answers.lines(lines, rows, found)
+
+    def _kernel(
+        self,
+        found: Found,
+        buffer: NDArray[np.uint8],
+        values: Slices,
+        given: list[_Given | None],
+        slots: list[int],
+        encoding: str,
+    ) -> None:
+        """Runs the kernel over a batch, and has the names' table grow where it must."""
+        records = found.records
+        absent = self._absent[: len(records)]
+        parts = [each or _Given(buffer, absent, absent, BYTES) for each in given]
+        starts = [_whole(each.starts) for each in parts]
+        ends = [_whole(each.ends) for each in parts]
+        units = UNITS.index(self._places.unit)
+        row = 0
+        while row < len(records):
+            row = decode(
+                row,
+                FORMATS.index(self._places.format),
+                address(buffer),
+                _whole(values.starts),
+                _whole(values.ends),
+                records.arrival,
+                _four(address(each.buffer) for each in parts),
+                _four(map(address, starts)),
+                _four(map(address, ends)),
+                _four(each.form for each in parts),
+                self._members.sought,
+                _four(slots),
+                self._constants,
+                (ENCODINGS.index(encoding), units, self._last_token),
+                self._names.state,
+                address(self._scratch),
+                (
+                    records.id,
+                    records.time,
+                    records.stream,
+                    records.origin,
+                    found.malformed,
+                    found.identified,
+                    found.unsure,
+                ),
+            )
+            if row < len(records):
+                self._names.grow()
+
+    def _table(self, table: Table, found: Found) -> None:
+        """Typed columns as they are; texts through the kernel, and the SQL where it must be."""
+        columns = {
+            part: self._column(table, part, spot.column)
+            for part, spot in zip(PARTS, self._places.spots, strict=True)
+            if spot.column is not None
+        }
+        texts = {part: each for part, each in columns.items() if isinstance(each, Texts)}
+        encoding = self._places.encoding
+        if "id" in texts:
+            encoding = _text_encoding(texts["id"], encoding)
+        slots, given = self._slots.copy(), _nothing_given()
+        for place, part in enumerate(PARTS):
+            if part in texts:
+                buffer, at = padded(texts[part].texts)
+                form = _form(texts[part], part)
+                given[place] = _Given(buffer, at.starts, at.ends, form)
+            elif part in columns:
+                slots[place] = DONE
+        absent = self._absent[: len(table)]
+        nowhere = np.zeros(PADDING, np.uint8)
+        self._kernel(found, nowhere, Slices(absent, absent), given, slots, encoding)
+        for part, each in columns.items():
+            if isinstance(each, Done):
+                _put(found, part, each)
+        rows = np.flatnonzero(found.unsure)
+        if len(rows):
+            arrays = {part: each.texts for part, each in texts.items()}
+            binary = "id" in texts and texts["id"].binary
+            self._answers.texts(arrays, rows, found, encoding, binary=binary)
+
+    def _column(self, table: Table, part: str, name: str) -> Column:
+        array = column(table.batch, name, self._where)
+        if part == "id":
+            done = id_column(array, self._places.encoding)
+        elif part == "time":
+            done = time_column(array, self._places.unit)
+        else:
+            done = name_column(array, self._names)
+        if done is None:
+            raise wrong_type(name, part, array.type, self._where)
+        return done
+
+    def _judge(self, found: Found) -> None:
+        records = found.records
         judge(
             found.malformed,
             found.identified,
@@ -101,130 +234,51 @@ class Decoder:
             records.flaw,
         )
         if self._places.encoding == "sequence":
-            self._stamp(records)
-        return records
-
-    def _lines(self, lines: Lines, found: Found) -> None:
-        rows = np.arange(len(lines), dtype=np.int64)
-        self._ask(self._asked(lines, rows), found, PARTS, self._places.encoding, binary=True)
-
-    def _asked(self, lines: Lines, rows: NDArray[np.int64]) -> pa.Table:
-        """The chosen rows as the SQL's batch."""
-        looked_at = self._places.format != "none" or self._places.id.content
-        values = (
-            gathered(lines.buffer, lines.values, rows)
-            if looked_at
-            else pa.nulls(len(rows), pa.large_binary())
-        )
-        given = [self._given(lines, spot, rows) for spot in self._places.spots]
-        over_long = lines.values.starts[rows] == OVER_LONG
-        return _batch(rows, over_long, lines.arrivals[rows], values, given)
-
-    def _given(self, lines: Lines, spot: Spot, rows: NDArray[np.int64]) -> pa.Array:
-        slices: Slices | None = None
-        if spot.constant is not None:
-            return pa.repeat(pa.scalar(spot.constant, pa.large_binary()), len(rows))
-        if spot.header is not None:
-            slices = lines.headers.get(spot.header)
-        elif spot.key:
-            slices = lines.keys
-        if slices is None:
-            return pa.nulls(len(rows), pa.large_binary())
-        return gathered(lines.buffer, slices, rows)
-
-    def _table(self, table: Table, found: Found) -> None:
-        """Typed columns as they are, texts through the SQL."""
-        spots = dict(zip(PARTS, self._places.spots, strict=True))
-        columns = {part: self._column(table, part, spot) for part, spot in spots.items()}
-        found.malformed[:] = False
-        for part, done in columns.items():
-            if done.values is not None and done.valid is not None:
-                _put(found, part, done.values, done.valid)
-        texts = [part for part in PARTS if columns[part].texts is not None]
-        if not texts:
-            return
-        nothing = pa.nulls(len(table), pa.large_binary())
-        given = [columns[part].texts if part in texts else nothing for part in PARTS]
-        rows = np.arange(len(table), dtype=np.int64)
-        asked = _batch(rows, np.zeros(len(table), np.bool_), table.arrivals, nothing, given)
-        ids = columns["id"]
-        self._ask(asked, found, texts, _text_encoding(ids, self._places.encoding), ids.binary)
-
-    def _column(self, table: Table, part: str, spot: Spot) -> Column:
-        if spot.column is None:
-            constant = pa.scalar(spot.constant, pa.large_binary())
-            return Column(texts=pa.repeat(constant, len(table)))
-        array = column(table.batch, spot.column, self._where)
-        if part == "id":
-            done = id_column(array, self._places.encoding)
-        elif part == "time":
-            done = time_column(array, self._places.unit)
-        else:
-            done = name_column(array, self._names)
-        if done is None:
-            raise wrong_type(spot.column, part, array.type, self._where)
-        return done
-
-    def _ask(
-        self,
-        asked: pa.Table,
-        found: Found,
-        parts: tuple[str, ...] | list[str],
-        encoding: str,
-        binary: bool,
-    ) -> None:
-        """Fills in parts of the rows asked about, as the SQL says."""
-        said = ask(asked, self._parameters(encoding, binary))
-        at = said["n"].to_numpy()
-        records = found.records
-        found.malformed[at] = said["malformed"].to_numpy()
-        if "id" in parts:
-            records.id[at], found.identified[at] = _ids(said)
-        if "time" in parts:
-            records.time[at] = said["event_time"].fill_null(-1).to_numpy()
-        for part in ("stream", "origin"):
-            if part in parts:
-                names = said[part].combine_chunks()
-                getattr(records, part)[at] = self._names.codes(names)
-
-    def _parameters(self, encoding: str, binary: bool) -> dict[str, object]:
-        parameters: dict[str, object] = {
-            "format": self._places.format,
-            "pointers": self._pointers,
-            "id_encoding": encoding,
-            "id_is_binary": binary,
-            "time_unit": self._places.unit,
-            "time_arrives": self._places.time.arrives,
-        }
-        for part, spot in zip(PARTS, self._places.spots, strict=True):
-            known = spot.pointer in self._pointers
-            member = self._pointers.index(spot.pointer or "") + 1 if known else None
-            parameters[f"{part}_member"] = member
-            parameters[f"{part}_pattern"] = spot.pattern
-        return parameters
-
-    def _stamp(self, records: Records) -> None:
-        """Turns sequence numbers into ids, by their producers' seeds."""
-        pairs = records.stream.astype(np.int64) << 32 | records.origin
-        sound = (records.flaw == 0) | (records.flaw == FUTURE)
-        for pair in np.unique(pairs[sound]).tolist():
-            mine = sound & (pairs == pair)
-            names = (self._names.bytes_of(pair >> 32), self._names.bytes_of(pair & 0xFFFFFFFF))
-            records.id[mine] = ids_of(records.id[mine], producer_seed(*names))
+            stamp(
+                records.id,
+                records.stream,
+                records.origin,
+                records.flaw,
+                self._names.state,
+                self._producers,
+                self._seeds,
+            )
 
 
-def _batch(
-    rows: NDArray[np.int64],
-    over_long: NDArray[np.bool_],
-    arrivals: NDArray[np.int64],
-    values: pa.Array,
-    given: list[pa.Array],
-) -> pa.Table:
-    columns = [pa.array(rows), pa.array(over_long), pa.array(arrivals), values, *given]
-    return pa.table(columns, schema=BATCH)
+def _slot(spot: Spot, place: int, members: list[bytes]) -> int:
+    """Where the kernel looks for the part at this place of PARTS."""
+    if spot.member is not None:
+        return members.index(spot.member)
+    if spot.arrives:
+        return ARRIVES
+    if spot.content:
+        return WHOLE
+    if spot.line_start:
+        return STARTS_LINE
+    given = spot.header is not None or spot.key or spot.column is not None
+    return GIVEN + place if given else SAME
 
 
-def _text_encoding(ids: Column, encoding: str) -> str:
+def _four(numbers: Iterable[int]) -> Parts:
+    one, two, three, four = numbers
+    return one, two, three, four
+
+
+def _whole(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _nothing_given() -> list[_Given | None]:
+    return [None] * len(PARTS)
+
+
+def _form(texts: Texts, part: str) -> int:
+    if part in ("stream", "origin") or texts.binary:
+        return BYTES
+    return NUMBER if texts.number else STRING
+
+
+def _text_encoding(ids: Texts, encoding: str) -> str:
     """How the texts of an id column are read, since its type says what they are."""
     if ids.number and encoding in ("auto", "hex"):
         return "int"
@@ -233,19 +287,9 @@ def _text_encoding(ids: Column, encoding: str) -> str:
     return encoding
 
 
-def _put(found: Found, part: str, values: NDArray[np.int64], valid: NDArray[np.bool_]) -> None:
+def _put(found: Found, part: str, done: Done) -> None:
     if part == "id":
-        found.records.id[:] = values
-        found.identified[:] = valid
+        found.records.id[:] = done.values
+        found.identified[:] = done.valid
     else:
-        getattr(found.records, part)[:] = np.where(valid, values, -1)
-
-
-def _ids(said: pa.Table) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    ids = said["id"].fill_null(0).to_numpy().astype(np.uint32)
-    identified = said["id"].is_valid().to_numpy().copy()
-    hashed = said["id_bytes"]
-    for row in np.flatnonzero(hashed.is_valid().to_numpy()).tolist():
-        ids[row] = xxhash.xxh32_intdigest(hashed[row].as_py())
-        identified[row] = True
-    return ids, identified
+        getattr(found.records, part)[:] = np.where(done.valid, done.values, NONE)

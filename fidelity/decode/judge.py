@@ -7,7 +7,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from fidelity.decode.names import State
+from fidelity.decode.words import Number, byte, peek
+from fidelity.identity import SEPARATOR, xxh32_bytes, xxh32_of_u32
 from fidelity.units import FLAWS
+
+_SEPARATOR = SEPARATOR[0]
 
 DAY = 86_400_000_000
 """Microseconds. An event that claims to be this much later than its arrival is from the future."""
@@ -43,3 +48,46 @@ def judge(
             flaw[i] = FUTURE
         else:
             flaw[i] = 0
+
+
+@njit(cache=True)
+def _producer_seed(state: State, stream: Number, origin: Number) -> np.uint32:
+    """identity.producer_seed of two names' codes."""
+    first, second = peek(state[3], stream), peek(state[3], origin)
+    both = np.empty(first + 1 + second, np.uint8)
+    for place in range(first):
+        both[place] = byte(state[0] + peek(state[2], stream) + place)
+    both[first] = _SEPARATOR
+    for place in range(second):
+        both[first + 1 + place] = byte(state[0] + peek(state[2], origin) + place)
+    return xxh32_bytes(both, 0, len(both), np.uint32(0))
+
+
+@njit(cache=True)
+def stamp(
+    ids: NDArray[np.uint32],
+    stream: NDArray[np.int32],
+    origin: NDArray[np.int32],
+    flaw: NDArray[np.uint8],
+    state: State,
+    producers: NDArray[np.int64],
+    seeds: NDArray[np.uint32],
+) -> None:
+    """Turns sequence numbers into ids, where the record has a producer.
+
+    Args:
+        ids, stream, origin, flaw: of each record; ids are overwritten.
+        state: the names' table.
+        producers, seeds: a cache that is kept between calls, at first all -1; its size is a
+            power of two. A producer has one place there, where the last one to come stays.
+    """
+    mask = len(producers) - 1
+    for i in range(len(ids)):
+        if flaw[i] != 0 and flaw[i] != FUTURE:
+            continue
+        pair = np.int64(stream[i]) << 32 | np.int64(origin[i])
+        slot = (np.int64(stream[i]) * 1021 + np.int64(origin[i])) & mask
+        if producers[slot] != pair:
+            producers[slot] = pair
+            seeds[slot] = _producer_seed(state, np.int64(stream[i]), np.int64(origin[i]))
+        ids[i] = xxh32_of_u32(ids[i], seeds[slot])

@@ -9,20 +9,19 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from fidelity.decode.words import Number, address, first_bytes, word
+from fidelity.decode.utf8 import is_text
+from fidelity.decode.words import Number, address, first_bytes, peek, poke, word
+from fidelity.records import PADDING
 
 LONGEST = 1024
 """A longer name is no name: it bounds memory, where a payload was taken for a name."""
 
-State = tuple[
-    NDArray[np.uint8],  # arena: the names' bytes, each name padded with zeros to a multiple of 8
-    NDArray[np.int64],  # where each code's name starts in the arena
-    NDArray[np.int64],  # how long each code's name is
-    NDArray[np.uint64],  # each code's hash
-    NDArray[np.int32],  # open addressing: hash -> code, -1 is free; its size is a power of two
-    NDArray[np.int64],  # [names, bytes of the arena in use]
-]
-FULL = -1
+State = tuple[int, int, int, int, int, int, int, int]
+"""Addresses and sizes for kernels (words.peek): arena and its size, where each code's name starts,
+how long it is, its hash, the hash table and its size (a power of two; -1 is free), and
+[names, bytes of the arena in use]. Valid until the table grows."""
+
+FULL = -3
 """What `intern` says when the table must grow first."""
 
 
@@ -54,39 +53,43 @@ def same(left: Number, right: Number, length: Number) -> bool:
 @njit(cache=True)
 def intern(state: State, start: Number, length: Number) -> Number:
     """The code of the name in memory [start, start + length), made anew if it has none; or FULL."""
-    arena, starts, lengths, hashes, table, tally = state
-    mixed = _mix(start, length)
-    mask = np.int64(len(table) - 1)
-    slot = np.int64(mixed >> np.uint64(20)) & mask
-    base = np.int64(arena.ctypes.data)
-    while table[slot] >= 0:
-        code = np.int64(table[slot])
-        if (
-            hashes[code] == mixed
-            and lengths[code] == length
-            and same(base + starts[code], start, length)
-        ):
+    arena, arena_size, starts, lengths, hashes, table, table_size, tally = state
+    mixed = np.int64(_mix(start, length))
+    slot = (mixed >> 20) & (table_size - 1)
+    code = peek(table, slot)
+    while code >= 0:
+        if peek(hashes, code) == mixed and is_name(state, code, start, length):
             return code
-        slot = (slot + 1) & mask
-    code = tally[0]
-    room = tally[1] + (length + 7) // 8 * 8
-    if 2 * code >= len(table) or code >= len(starts) or room + 8 > len(arena):
+        slot = (slot + 1) & (table_size - 1)
+        code = peek(table, slot)
+    code = peek(tally, 0)
+    used = peek(tally, 1)
+    room = used + (length + 7) // 8 * 8
+    if 2 * code >= table_size or room + 8 > arena_size:
         return np.int64(FULL)
     for at in range(0, length, 8):
         piece = first_bytes(word(start + at), min(length - at, 8))
-        for k in range(8):
-            arena[tally[1] + at + k] = (piece >> np.uint64(8 * k)) & np.uint64(0xFF)
-    table[slot] = code
-    starts[code], lengths[code], hashes[code] = tally[1], length, mixed
-    tally[0], tally[1] = code + 1, room
+        poke(arena + used + at, 0, np.int64(piece))
+    poke(table, slot, code)
+    poke(starts, code, used)
+    poke(lengths, code, length)
+    poke(hashes, code, mixed)
+    poke(tally, 0, code + 1)
+    poke(tally, 1, room)
     return code
 
 
 @njit(cache=True)
-def _rehash(hashes: NDArray[np.uint64], count: int, table: NDArray[np.int32]) -> None:
-    mask = np.int64(len(table) - 1)
+def is_name(state: State, code: Number, start: Number, length: Number) -> bool:
+    """Whether a code's name is the bytes of memory [start, start + length)."""
+    return peek(state[3], code) == length and same(state[0] + peek(state[2], code), start, length)
+
+
+@njit(cache=True)
+def _rehash(hashes: NDArray[np.int64], count: int, table: NDArray[np.int64]) -> None:
+    mask = len(table) - 1
     for code in range(count):
-        slot = np.int64(hashes[code] >> np.uint64(20)) & mask
+        slot = (hashes[code] >> 20) & mask
         while table[slot] >= 0:
             slot = (slot + 1) & mask
         table[slot] = code
@@ -102,11 +105,11 @@ def _intern_all(
 ) -> Number:
     """Interns names [offsets[i], offsets[i+1]) from memory; returns how many it got through."""
     for i in range(done, len(codes)):
-        length = offsets[i + 1] - offsets[i]
-        if length == 0:
+        start, end = base + offsets[i], base + offsets[i + 1]
+        if end == start or end - start > LONGEST or not is_text(start, end):
             codes[i] = -1
             continue
-        code = intern(state, base + offsets[i], length)
+        code = intern(state, start, end - start)
         if code == FULL:
             return i
         codes[i] = code
@@ -117,43 +120,50 @@ class Names:
     """One table for the names of streams and origins."""
 
     def __init__(self) -> None:
-        self.state: State = (
-            np.zeros(1 << 16, np.uint8),
-            np.zeros(512, np.int64),
-            np.zeros(512, np.int64),
-            np.zeros(512, np.uint64),
-            np.full(1024, -1, np.int32),
-            np.zeros(2, np.int64),
+        self._arena = np.zeros(1 << 16, np.uint8)
+        self._starts = np.zeros(512, np.int64)
+        self._lengths = np.zeros(512, np.int64)
+        self._hashes = np.zeros(512, np.int64)
+        self._table = np.full(1024, -1, np.int64)
+        self._tally = np.zeros(2, np.int64)
+
+    @property
+    def state(self) -> State:
+        """What kernels work on. Ask for it anew after `grow`."""
+        return (
+            address(self._arena),
+            len(self._arena),
+            address(self._starts),
+            address(self._lengths),
+            address(self._hashes),
+            address(self._table),
+            len(self._table),
+            address(self._tally),
         )
 
     def __len__(self) -> int:
-        return int(self.state[5][0])
+        return int(self._tally[0])
 
     def code(self, name: str) -> int:
         """The code of a name of 1 to LONGEST bytes (UTF-8)."""
         return int(self.codes(pa.array([name]))[0])
 
     def codes(self, names: pa.Array) -> NDArray[np.int32]:
-        """The code of each name of a string array; -1 for a null, an empty or a too long one."""
+        """The code of each name of a string array; -1 for a null, and for what is no name.
+
+        A name has 1 to LONGEST bytes, is UTF-8 and holds no NUL. Bytes are taken for strings.
+        """
         whole = names.cast(pa.large_binary())
         offsets = np.frombuffer(whole.buffers()[1], np.int64)
         offsets = offsets[whole.offset : whole.offset + len(whole) + 1].copy()
         size = int(offsets[-1] - offsets[0]) if len(whole) else 0
-        padded = np.zeros(size + 16, np.uint8)
+        data = np.zeros(size + PADDING, np.uint8)
         if size:
-            data = np.frombuffer(whole.buffers()[2], np.uint8)
-            padded[:size] = data[offsets[0] : offsets[-1]]
-        offsets -= offsets[0]
-        lengths = np.diff(offsets)
-        usable = (lengths > 0) & (lengths <= LONGEST)
+            data[:size] = np.frombuffer(whole.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+        codes = np.empty(len(whole), np.int32)
+        self._intern(data, offsets - offsets[:1], codes)
         if whole.null_count:
-            usable &= np.asarray(whole.is_valid())
-        codes = np.full(len(whole), -1, np.int32)
-        if usable.all():
-            self._intern(padded, offsets, codes)
-        elif usable.any():
-            kept = np.flatnonzero(usable)
-            codes[kept] = self.codes(whole.take(pa.array(kept)))
+            codes[~np.asarray(whole.is_valid())] = -1
         return codes
 
     def _intern(
@@ -166,24 +176,19 @@ class Names:
                 self.grow()
 
     def grow(self) -> None:
-        """Doubles the table. Codes stay; arrays taken from `state` before are stale."""
-        arena, starts, lengths, hashes, table, tally = self.state
-        wider = np.full(2 * len(table), -1, np.int32)
-        _rehash(hashes, int(tally[0]), wider)
-        self.state = (
-            np.concatenate([arena, np.zeros_like(arena)]),
-            np.concatenate([starts, np.zeros_like(starts)]),
-            np.concatenate([lengths, np.zeros_like(lengths)]),
-            np.concatenate([hashes, np.zeros_like(hashes)]),
-            wider,
-            tally,
-        )
+        """Doubles the table. Codes stay; a `state` taken before is stale."""
+        table = np.full(2 * len(self._table), -1, np.int64)
+        _rehash(self._hashes, len(self), table)
+        self._table = table
+        self._arena = np.concatenate([self._arena, np.zeros_like(self._arena)])
+        self._starts = np.concatenate([self._starts, np.zeros_like(self._starts)])
+        self._lengths = np.concatenate([self._lengths, np.zeros_like(self._lengths)])
+        self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
 
     def bytes_of(self, code: int) -> bytes:
         """The name behind a code, as it was read."""
-        arena, starts, lengths = self.state[:3]
-        start = int(starts[code])
-        return arena[start : start + int(lengths[code])].tobytes()
+        start = int(self._starts[code])
+        return self._arena[start : start + int(self._lengths[code])].tobytes()
 
     def text(self, code: int) -> str:
         """The name behind a code."""

@@ -14,11 +14,11 @@ from fidelity.units import Unit
 
 PARTS = ("id", "time", "stream", "origin")
 
-ISO = (
-    r"\d{4}-?\d\d-?\d\d(?:[Tt ]\d\d:?\d\d(?::?\d\d(?:[.,]\d+)?)?)?"
-    r" ?(?:[Zz]|UTC|[+-]\d\d:?\d\d|[+-]\d\d)?"
+LINE_START = (
+    r"^\[?(\d{4}-?\d\d-?\d\d[Tt ]\d\d:?\d\d(?::?\d\d(?:[.,]\d+)?)?"
+    r" ?(?:[Zz]|UTC|[+-]\d\d:?\d\d|[+-]\d\d)?)(?:[\] \t;|]|$)"
 )
-LINE_START = rf"^\[?({ISO})(?:[\] \t]|$)"
+"""The time that a line starts with. A date alone is none: more of it may stand there unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,20 @@ class Spot:
     """Where one part is; at most one is set. None at all: this unit's records have no such part."""
 
     pointer: str | None = None  # JSON
+    member: bytes | None = None  # JSON: the name, if it is a top-level member; text: the field
     pattern: str | None = None  # text or JSON line, one group (or two, of which one takes part)
     header: str | None = None
     column: str | None = None
     key: bool = False
     constant: bytes | None = None
-    token: str | None = None  # text: the field whose token `pattern` finds
     arrives: bool = False  # the record's arrival is its time
     content: bool = False
     line_start: bool = False
+
+    @property
+    def needs_sql(self) -> bool:
+        """Whether no kernel can find this part."""
+        return self.in_value and self.member is None and not self.line_start
 
     @property
     def in_value(self) -> bool:
@@ -95,9 +100,9 @@ def _spot(place: Place, part: str, format_: str, unit: Unit) -> Spot:
 
 def _field(field: str, part: str, format_: str) -> Spot:
     if format_ == "json":
-        return Spot(pointer=field if field.startswith("/") else pointer(field))
+        return _pointed(field if field.startswith("/") else pointer(field), part)
     if format_ == "text":
-        return Spot(pattern=token(field, last=part == "id"), token=field)
+        return Spot(pattern=token(field, last=part == "id"), member=field.encode())
     return Spot(column=field)
 
 
@@ -113,6 +118,18 @@ def _builtin(builtin: str | None, part: str, format_: str, unit: Unit) -> Spot:
     if builtin == "line_start" and part == "time" and format_ == "text":
         return Spot(pattern=LINE_START, line_start=True)
     raise ConfigError(f"A {format_} record has no {part} `from: {builtin}`.", where=unit.stage)
+
+
+def _pointed(pointer_: str, part: str) -> Spot:
+    if re.search("~(?![01])", pointer_):
+        raise ConfigError(
+            f"The JSON pointer {pointer_!r} for the {part} cannot be used: ~ stands alone.",
+            action="Write ~0 for ~ and ~1 for / within a name.",
+        )
+    if "/" in pointer_[1:]:
+        return Spot(pointer=pointer_)
+    name = pointer_[1:].replace("~1", "/").replace("~0", "~")
+    return Spot(pointer=pointer_, member=name.encode())
 
 
 def pointer(member: str) -> str:
