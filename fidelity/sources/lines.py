@@ -62,8 +62,7 @@ class LineSplitter:
                 if newline < 0:
                     self._drop(stop)
                     continue
-                if self._dropping == "long":
-                    yield self._long_line(newline)
+                yield from self._long_line(newline)
                 self._dropping, line = "", newline + 1
             count, line = self._split(line, stop, last_start)
             if count:
@@ -80,9 +79,7 @@ class LineSplitter:
 
     def rest(self) -> Iterator[Lines]:
         """The last line, which has no newline; nothing if it is blank."""
-        if self._dropping == "long":
-            yield self._long_line(0)
-            return
+        yield from self._long_line(0)
         end = trimmed_end(self._buffer, 0, self._kept, self._longest)
         if end > 0:
             long = end > self._longest
@@ -166,7 +163,9 @@ class LineSplitter:
         if stop > start:
             self._long_return = bool(self._buffer[stop - 1] == _RETURN)
 
-    def _long_line(self, newline: int) -> Lines:
-        self._drop_long(0, newline)
-        self._set(-2, -2, self._long_start, self._long_size - self._long_return)
-        return self._batch_of(1)
+    def _long_line(self, newline: int) -> Iterator[Lines]:
+        """The record of a line that was passed over, if that is what was."""
+        if self._dropping == "long":
+            self._drop_long(0, newline)
+            self._set(-2, -2, self._long_start, self._long_size - self._long_return)
+            yield self._batch_of(1)

@@ -1,0 +1,187 @@
+"""Plan and read Parquet files: by row groups, and only the columns that are needed.
+
+Invariant: a file of one path and version never changes, so its units are read once. A file that
+vanished or was replaced leaves the books with all its units; its successor enters.
+"""
+
+import posixpath
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fidelity.config import Stage
+from fidelity.errors import UnreadableError
+from fidelity.records import Table
+from fidelity.sources.filesystem import Entry, filesystem, reason
+from fidelity.sources.globs import files_of
+from fidelity.sources.planning import Plan, Wanted, modified_at, size_at
+from fidelity.units import LedgerRow, Unit
+
+SMALL = 64 << 20
+"""Bytes up to which a file is one unit, without a look at its footer."""
+
+UNIT_BYTES = 512 << 20
+UNIT_ROWS = 2_000_000
+"""A unit of a larger file takes row groups until it has this many bytes (unpacked), or rows."""
+
+BATCH_ROWS = 1 << 16
+
+_BROKEN = (OSError, pa.ArrowException)
+
+
+def plan(stage: Stage, ledger: list[LedgerRow], now: int, small: int = SMALL) -> Plan:
+    """What is new in the Parquet files of a stage. See sources.plan."""
+    rows = [row for row in ledger if row.unit.kind == "parquet" and row.status != "vanished"]
+    by_file: dict[str, list[LedgerRow]] = {}
+    for row in rows:
+        by_file.setdefault(_name(row.unit.path, row.unit.version), []).append(row)
+    entries = files_of(stage.paths, stage.options, stage.name, {row.unit.path for row in rows})
+    there = {_name(entry.path, entry.version): entry for entry in entries}
+    fresh = [entry for name, entry in there.items() if name not in by_file]
+    again = [row.unit for row in rows if row.status == "unreadable" and _file_of(row) in there]
+    notes = [
+        LedgerRow(row.unit, "vanished", "", now, "", reason="is not there any more, or replaced")
+        for row in rows
+        if _file_of(row) not in there
+    ]
+    units = [*again, *(unit for units in _all_cut(fresh, stage, small) for unit in units)]
+    return Plan(sorted(units, key=lambda unit: (unit.path, unit.start)), notes)
+
+
+def _name(path: str, version: str) -> str:
+    return f"{path}@{version}"
+
+
+def _file_of(row: LedgerRow) -> str:
+    return _name(row.unit.path, row.unit.version)
+
+
+def _all_cut(entries: list[Entry], stage: Stage, small: int) -> list[list[Unit]]:
+    """The units of each file; those of a store far away are looked at many at a time."""
+
+    def cut(entry: Entry) -> list[Unit]:
+        return _cut(entry, stage, small)
+
+    if not any("://" in entry.path and entry.size > small for entry in entries):
+        return [cut(entry) for entry in entries]
+    with ThreadPoolExecutor(max_workers=32) as threads:
+        return list(threads.map(cut, entries))
+
+
+def _cut(entry: Entry, stage: Stage, small: int) -> list[Unit]:
+    if entry.problem or entry.size <= small:
+        return [_unit(entry, stage, 0, -1, entry.size)]
+    try:
+        with filesystem(entry.path, stage.options).open(entry.path) as raw:
+            footer = pq.read_metadata(raw)
+    except _BROKEN:
+        return [_unit(entry, stage, 0, -1, entry.size)]  # reading it will say what is wrong
+    units, first, rows, size = [], 0, 0, 0
+    for i in range(footer.num_row_groups):
+        group = footer.row_group(i)
+        rows, size = rows + group.num_rows, size + group.total_byte_size
+        if rows >= UNIT_ROWS or size >= UNIT_BYTES or i == footer.num_row_groups - 1:
+            units.append(_unit(entry, stage, first, i + 1, size))
+            first, rows, size = i + 1, 0, 0
+    return units or [_unit(entry, stage, 0, -1, entry.size)]
+
+
+def _unit(entry: Entry, stage: Stage, start: int, end: int, size: int) -> Unit:
+    """Row groups [start, end) of a file; end -1: all, as many as there are."""
+    return Unit(
+        stage=stage.name,
+        key=f"{_name(entry.path, entry.version)}#{start}",
+        kind="parquet",
+        path=entry.path,
+        start=start,
+        end=end,
+        version=entry.version,
+        size=max(size, 0),
+    )
+
+
+def read(unit: Unit, stage: Stage, wanted: Wanted, batch_rows: int = BATCH_ROWS) -> "ColumnReader":
+    """The rows of a unit; UnreadableError comes while they are read."""
+    return ColumnReader(unit, stage.options, wanted.columns, batch_rows)
+
+
+class ColumnReader:
+    """An iterator of Table. A struct's member is given inside its struct.
+
+    end: the row group reached, valid after exhaustion.
+
+    Raises (while iterating):
+        UnreadableError: the file is gone, another than planned, or no sound Parquet.
+    """
+
+    def __init__(
+        self, unit: Unit, options: dict[str, str], columns: list[str], batch_rows: int
+    ) -> None:
+        self.end = unit.start
+        self._unit, self._options = unit, options
+        self._columns, self._batch_rows = columns, batch_rows
+        self._batches = self._guarded()
+
+    def __iter__(self) -> "ColumnReader":
+        return self
+
+    def __next__(self) -> Table:
+        return next(self._batches)
+
+    def _guarded(self) -> Iterator[Table]:
+        unit = self._unit
+        try:
+            store = filesystem(unit.path, self._options)
+            with store.open(unit.path) as raw:
+                if raw.size() != size_at(unit.version):
+                    raise OSError(None, "was replaced after the scan was planned")
+                # Large column chunks are read piece by piece, near stores without reading ahead.
+                with pq.ParquetFile(raw, buffer_size=1 << 20, pre_buffer=store.remote) as file:
+                    yield from self._tables(file)
+        except _BROKEN as error:
+            raise UnreadableError(
+                f"no Parquet file that can be read: {reason(error, self._options)}",
+                where=unit.path,
+                action="Nothing of this part is counted; the next scan tries again.",
+            ) from None
+
+    def _tables(self, file: pq.ParquetFile) -> Iterator[Table]:
+        unit, footer = self._unit, file.metadata
+        end = unit.end if unit.end >= 0 else footer.num_row_groups
+        position = sum(footer.row_group(i).num_rows for i in range(unit.start))
+        modified = modified_at(unit.version)
+        complete = _partition_values(unit.path, self._columns, file.schema_arrow.names)
+        batches = file.iter_batches(
+            batch_size=self._batch_rows,
+            row_groups=list(range(unit.start, end)),
+            columns=self._columns,
+            use_threads=False,
+        )
+        for batch in batches:
+            count = batch.num_rows
+            positions = np.arange(position, position + count, dtype=np.int64)
+            yield Table(complete(batch), positions, np.full(count, modified, dtype=np.int64))
+            position += count
+        self.end = end
+
+
+def _partition_values(
+    path: str, wanted: list[str], stored: list[str]
+) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    """Adds the wanted columns that are not in the file but in its path: `.../date=2024-01-01/..`"""
+    parts = dict(
+        part.split("=", 1) for part in posixpath.dirname(path).split("/") if "=" in part[1:]
+    )
+    added = {name: unquote(parts[name]) for name in wanted if name in parts and name not in stored}
+
+    def complete(batch: pa.RecordBatch) -> pa.RecordBatch:
+        for name, value in added.items():
+            column = pa.repeat(pa.scalar(value), batch.num_rows)
+            batch = batch.append_column(name, column)
+        return batch
+
+    return complete

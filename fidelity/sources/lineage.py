@@ -1,0 +1,275 @@
+"""Which file is which: a file keeps its identity while it grows, is renamed, or is compressed.
+
+Law: of the files that are there and those that the ledger knows, each is matched with at most one
+of the other side, and the result does not depend on the order of either.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+
+import pyarrow as pa
+
+from fidelity.sources.compression import codec_of, head_of
+from fidelity.sources.filesystem import Entry, Filesystem
+from fidelity.sources.fingerprint import Fingerprint, Tail, digest, parse, tail_of, taken
+from fidelity.sources.planning import modified_at
+from fidelity.sources.text import MISTAKEN
+from fidelity.units import LedgerRow
+
+CLOCK_GRAIN = 2_000_000
+"""Microseconds that a compressor may lose when it hands on a modification time."""
+
+_CONSUMED = ("read", "trimmed")
+
+
+class Likeness(IntEnum):
+    """How sure it is that a file is one that the ledger knows."""
+
+    NONE = 0
+    HEAD = 1  # begins alike; what follows cannot be compared without reading all of it
+    SURE = 2  # begins alike, and has the known last bytes where they were
+
+
+@dataclass
+class Known:
+    """A text file as the ledger knows it."""
+
+    file: str
+    rows: list[LedgerRow] = field(default_factory=list)
+
+    @cached_property
+    def last(self) -> LedgerRow:
+        """The newest row: where the file was and what it was known by."""
+        return max(self.rows, key=lambda row: (row.commit, row.scanned_at, row.unit.start))
+
+    @cached_property
+    def path(self) -> str:
+        """Where it was last seen."""
+        return self.last.unit.path
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder it was last seen in."""
+        return posixpath.dirname(self.path)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What it was last known by."""
+        return parse(self.last.unit.fingerprint, self.last.unit.fingerprint_bytes)
+
+    @cached_property
+    def consumed(self) -> list[tuple[int, int]]:
+        """The byte ranges that were read, merged, in order."""
+        merged: list[tuple[int, int]] = []
+        for row in sorted(self.rows, key=lambda row: row.unit.start):
+            start, end = row.unit.start, row.unit.end
+            if row.status not in _CONSUMED or end <= start:
+                continue
+            if merged and start <= merged[-1][1]:
+                merged[-1] = merged[-1][0], max(end, merged[-1][1])
+            else:
+                merged.append((start, end))
+        return merged
+
+    @property
+    def end(self) -> int:
+        """Up to where it was read."""
+        return self.consumed[-1][1] if self.consumed else 0
+
+    @cached_property
+    def unreadable(self) -> list[LedgerRow]:
+        """The rows that have to be read again."""
+        return [row for row in self.rows if row.status == "unreadable"]
+
+    @cached_property
+    def lost(self) -> bool:
+        """Whether it was found before that unread bytes of it may be gone."""
+        return any(row.status == "truncated" for row in self.rows)
+
+
+def known_files(ledger: Iterable[LedgerRow]) -> list[Known]:
+    """The text files that count in the ledger, in order of identity."""
+    by_file: dict[str, Known] = {}
+    for row in ledger:
+        if row.unit.kind == "text" and row.status != "vanished":
+            by_file.setdefault(row.unit.file, Known(row.unit.file)).rows.append(row)
+    return [by_file[file] for file in sorted(by_file)]
+
+
+class Probe:
+    """A file that is there, opened to see what it is."""
+
+    def __init__(self, entry: Entry, store: Filesystem) -> None:
+        self.entry, self.store, self.error = entry, store, entry.problem
+        self.codec, self.head = "", b""
+        self.fingerprint = Fingerprint("", 0)
+        self._tails: dict[int, Tail] = {}
+        self._heads: dict[int, str] = {}
+        if not self.error:
+            self._look()
+
+    def _look(self) -> None:
+        size = self.entry.size
+        try:
+            with self.store.open(self.entry.path) as raw:
+                self.codec = codec_of(raw.read_at(6, 0))
+                self.head = head_of(raw, self.codec, size)
+                self.fingerprint = taken(self.head, raw, self.codec, size)
+        except OSError as error:
+            self.error = str(error)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is readable and holds nothing yet."""
+        return not self.error and not self.head
+
+    def begins(self, head_bytes: int) -> str:
+        """The digest of its first bytes; "" if it has fewer."""
+        if not 0 < head_bytes <= len(self.head):
+            return ""
+        if head_bytes not in self._heads:
+            self._heads[head_bytes] = digest(self.head[:head_bytes])
+        return self._heads[head_bytes]
+
+    def has(self, tail: Tail) -> bool:
+        """Whether its stored bytes have that tail in that place."""
+        if tail.place > self.entry.size:
+            return False
+        if tail.place not in self._tails:
+            try:
+                with self.store.open(self.entry.path) as raw:
+                    self._tails[tail.place] = tail_of(raw, tail.place)
+            except (OSError, pa.ArrowInvalid):
+                return False
+        return self._tails[tail.place] == tail
+
+    def likeness(self, known: Known) -> Likeness:
+        """How sure it is that this file is the known one, perhaps grown."""
+        print_ = known.fingerprint
+        if not print_.head or self.begins(print_.head_bytes) != print_.head:
+            return Likeness.NONE
+        if print_.compressed == bool(self.codec):
+            if print_.tail is None or self.has(print_.tail):
+                return Likeness.SURE
+            # What was compressed anew is the same text in other bytes.
+            return Likeness.HEAD if self.codec and self._plausible(known) else Likeness.NONE
+        return Likeness.HEAD if self._plausible(known) else Likeness.NONE
+
+    def _plausible(self, known: Known) -> bool:
+        modified = modified_at(known.last.unit.version)
+        long_enough = bool(self.codec) or self.entry.size >= known.end
+        return long_enough and self.entry.modified >= modified - CLOCK_GRAIN
+
+
+def matched(probes: list[Probe], known: list[Known]) -> dict[str, Known]:
+    """Which known file each file is, by path; a path that is missing here is a new file.
+
+    What is surest comes first, then files whose path did not change, then those renamed as
+    rotation does, within their folder, and then by how much of the path is the same.
+    """
+    index = _index(known)
+    lengths = sorted(n for n in {n for n, _ in index} if n > 0)
+    pairs = []
+    for probe in probes:
+        path = probe.entry.path
+        for n in lengths:
+            alike = index.get((n, probe.begins(n)), {})
+            for likeness, one in _likely(probe, alike):
+                pairs.append((_rank(path, likeness, one), path, one.file, one))
+    found: dict[str, Known] = {}
+    given: set[str] = set()
+    for _, path, file, one in sorted(pairs, key=lambda pair: pair[:3]):
+        if path not in found and file not in given:
+            found[path] = one
+            given.add(file)
+    return found
+
+
+_Index = dict[tuple[int, str], dict[str, list[Known]]]
+
+
+def _index(known: list[Known]) -> _Index:
+    """The known files by the length and digest of their head, and then by folder."""
+    index: _Index = {}
+    for one in known:
+        head = one.fingerprint.head_bytes, one.fingerprint.head
+        index.setdefault(head, {}).setdefault(one.folder, []).append(one)
+    return index
+
+
+def _likely(probe: Probe, alike: dict[str, list[Known]]) -> list[tuple[Likeness, Known]]:
+    """The known files that this may be; those of other folders only if its own has none for sure.
+
+    So many hosts whose files begin alike are not all compared with each other.
+    """
+    folder = posixpath.dirname(probe.entry.path)
+    near = _comparable(probe, alike.get(folder, []))
+    if any(likeness is Likeness.SURE for likeness, _ in near):
+        return near
+    far = [one for other, files in alike.items() if other != folder for one in files]
+    return near + _comparable(probe, far)
+
+
+def _comparable(probe: Probe, candidates: list[Known]) -> list[tuple[Likeness, Known]]:
+    found = ((probe.likeness(one), one) for one in candidates if not _refuted(probe, one))
+    return [(likeness, one) for likeness, one in found if likeness is not Likeness.NONE]
+
+
+def _refuted(probe: Probe, one: Known) -> bool:
+    """Whether an earlier scan read this very file and found that it is another one."""
+    return any(
+        MISTAKEN in row.reason
+        and row.unit.path == probe.entry.path
+        and row.unit.version == probe.entry.version
+        for row in one.unreadable
+    )
+
+
+def _rank(path: str, likeness: Likeness, one: Known) -> tuple[object, ...]:
+    """Sorts the likelier pair first."""
+    same_folder = posixpath.dirname(path) == one.folder
+    return (
+        not one.consumed,
+        -likeness,
+        path != one.path,
+        not (same_folder and _family(path) == _family(one.path)),
+        not same_folder,
+        -len(posixpath.commonprefix([path, one.path])),
+        -len(posixpath.commonprefix([path[::-1], one.path[::-1]])),
+        one.path,
+    )
+
+
+_COMPRESSED = re.compile(r"\.(gz|gzip|zst|zstd)$")
+_NUMBER = r"[.\-_]\d[\d\-_T:.]*"
+_AT_END = re.compile(rf"{_NUMBER}$")
+_BEFORE_KIND = re.compile(rf"{_NUMBER}(?=\.[A-Za-z]\w*$)")
+
+
+def _family(path: str) -> str:
+    """The name that a rotated file had at first: of a.log, a.log.1, a.log.2.gz, a-20240101.log."""
+    name = _COMPRESSED.sub("", posixpath.basename(path))
+    return _AT_END.sub("", _BEFORE_KIND.sub("", name)) or name
+
+
+def originals(path: str) -> set[str]:
+    """The paths that rotation may be copying or compressing when it writes this one."""
+    folder, name = posixpath.split(path)
+    plain = _COMPRESSED.sub("", name)
+    names = {plain, _AT_END.sub("", plain), _BEFORE_KIND.sub("", plain)} - {name, ""}
+    return {posixpath.join(folder, one) for one in names}
+
+
+def new_identity(path: str, head: Fingerprint, others: Iterable[str]) -> str:
+    """An identity for a file seen for the first time; two scans at once choose the same."""
+    given, number = set(others), 0
+    while True:
+        seed = f"{path}\0{head.head}\0{head.head_bytes}" + (f"\0{number}" if number else "")
+        identity = digest(seed.encode())
+        if identity not in given:
+            return identity
+        number += 1
