@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fidelity.config import Place
 from fidelity.sources.manifests import warm as warm_manifests
 from fidelity.stamp import Stamper
 from fidelity.stamp import embed as embedding
@@ -38,9 +39,11 @@ def best(act: Callable[[], None], records: int) -> float:
     return min(times) / records
 
 
-def through_pipe(stamper: Stamper, source: Path, line_format: LineFormat) -> None:
+def through_pipe(
+    stamper: Stamper, source: Path, line_format: LineFormat, time: Place | None = None
+) -> None:
     with source.open("rb", buffering=0) as stdin, Path(os.devnull).open("wb") as stdout:
-        report = pipe(stdin, stdout, stamper, line_format=line_format)
+        report = pipe(stdin, stdout, stamper, line_format=line_format, time=time)
     assert report.malformed == 0
 
 
@@ -69,6 +72,9 @@ def measure(folder: Path, records: int) -> dict[str, float]:
             "text lines in bulk": best(lambda: _stamp(stamper, lines, "text"), records),
             "pipe, JSON lines, with a manifest": best(
                 lambda: through_pipe(stamper, source, "json"), records
+            ),
+            "the same, event time from the line": best(
+                lambda: through_pipe(stamper, source, "json", Place(field="ts")), records
             ),
             "pipe, text lines, with a manifest": best(
                 lambda: through_pipe(stamper, source, "text"), records

@@ -95,7 +95,10 @@ def stamp(
             time=_time(time, line_format),
             warn=output.note,
         )
-    counts = {name: getattr(done, name) for name in ("already", "malformed", "blank", "unstamped")}
+    counts = {
+        name: getattr(done, name)
+        for name in ("already", "malformed", "blank", "untimed", "unstamped")
+    }
     told = [f"{count:,} {name}" for name, count in counts.items() if count]
     output.note(", ".join([f"fidelity: {done.stamped:,} lines stamped", *told]), quiet)
     if done.problem:

@@ -30,6 +30,7 @@ class PipeReport:
     already: int = 0  # carried an id, or a member `fid`, and were passed on as they were
     malformed: int = 0  # passed on as they were: not UTF-8, NUL, not a JSON object, over 64 MiB
     blank: int = 0
+    untimed: int = 0  # of the stamped ones: not claimed by the manifest, no event time was found
     unstamped: int = 0  # lines (about) that got no id because the state file failed
     problem: str = ""  # that failure, or the manifest's
     ended: Ending = "end of input"
@@ -160,7 +161,8 @@ class _Flow:
             blank=report.blank + stamped.blank,
         )
         try:
-            self._times.count(self._stamper, stamped, written)
+            untimed = self._times.count(self._stamper, stamped, written)
+            self.report = replace(self.report, untimed=self.report.untimed + untimed)
         except FidelityError as error:
             self._problem(error)
 

@@ -33,23 +33,24 @@ class EventTimes:
         self._place, self._format = place, line_format
         self._decoder: Decoder | None = None
 
-    def count(self, stamper: "Stamper", stamped: Stamped, written: int) -> None:
-        """Count the first `written` stamped lines.
+    def count(self, stamper: "Stamper", stamped: Stamped, written: int) -> int:
+        """Count the first `written` stamped lines; how many of them could not be claimed.
 
         Raises:
             StampError: see Stamper.written.
         """
         if not written or not stamper.counts:
-            return
+            return 0
         ids, sizes = stamped.ids[:written], stamped.sizes[:written]
         if self._place is None:
             stamper.written(ids, sizes=sizes)
-            return
+            return 0
         if self._decoder is None:
             self._decoder = self._decoding(self._place)
         records = self._decoder.decode(_lines(stamped, written))
         good = (records.flaw == 0) | (records.flaw == _FUTURE)
         stamper.written(ids[good], records.time[good], sizes[good])
+        return written - int(good.sum())
 
     def _decoding(self, place: Place) -> "Decoder":
         # Only here: a stamper that takes the present for the event time needs none of it.
