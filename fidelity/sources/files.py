@@ -64,7 +64,7 @@ def _look(stage: Stage, known: list[Known], now: int, settle: int) -> _Look:
     to_probe = []
     for entry in entries:
         holder = holders.get(entry.path)
-        if holder and holder.last.unit.version == entry.version and holder.fingerprint.head_bytes:
+        if holder and _is_unchanged(entry, holder):
             look.unchanged.append((entry, holder))
         elif entry.size != 0 or entry.problem:
             to_probe.append(entry)
@@ -96,6 +96,11 @@ def _holders(known: list[Known]) -> dict[str, Known]:
         if newer and not one.lost:
             holders[one.path] = one
     return holders
+
+
+def _is_unchanged(entry: Entry, one: Known) -> bool:
+    same = one.last.unit.version == entry.version and one.fingerprint.head_bytes > 0
+    return same and not one.mistaken
 
 
 def _age(one: Known) -> tuple[int, int]:
@@ -180,7 +185,8 @@ class _Planner:
             if found and not units:
                 plan.rows.append(self._moved(probe, found))
         for one in self.look.gone:
-            plan.rows.extend(self._gone(one))
+            notes = {note.unit.key: note for note in self._gone(one)}  # the last of a key holds
+            plan.rows.extend(notes.values())
         plan.units.sort(key=lambda unit: (unit.path, unit.start))
         return plan
 
@@ -271,6 +277,8 @@ class _Planner:
         """Notes about a known file that is nowhere any more."""
         here = self.look.entries.get(one.path)
         first = self.stage.after is None
+        for row in one.mistaken:
+            yield self._note(row, "vanished", "is another file")
         if not one.consumed:
             if not first or (here and self._was_unread(one)):
                 yield from self._leave(one)

@@ -44,7 +44,13 @@ class Known:
     @cached_property
     def last(self) -> LedgerRow:
         """The newest row: where the file was and what it was known by."""
-        return max(self.rows, key=lambda row: (row.commit, row.scanned_at, row.unit.start))
+        sound = [row for row in self.rows if row not in self.mistaken] or self.rows
+        return max(sound, key=lambda row: (row.commit, row.scanned_at, row.unit.start))
+
+    @cached_property
+    def mistaken(self) -> list[LedgerRow]:
+        """The rows of files that turned out, while they were read, not to be this one."""
+        return [row for row in self.unreadable if MISTAKEN in row.reason]
 
     @cached_property
     def path(self) -> str:
@@ -221,12 +227,8 @@ def _comparable(probe: Probe, candidates: list[Known]) -> list[tuple[Likeness, K
 
 def _refuted(probe: Probe, one: Known) -> bool:
     """Whether an earlier scan read this very file and found that it is another one."""
-    return any(
-        MISTAKEN in row.reason
-        and row.unit.path == probe.entry.path
-        and row.unit.version == probe.entry.version
-        for row in one.unreadable
-    )
+    there = probe.entry.path, probe.entry.version
+    return any((row.unit.path, row.unit.version) == there for row in one.mistaken)
 
 
 def _rank(path: str, likeness: Likeness, one: Known) -> tuple[object, ...]:
