@@ -98,7 +98,9 @@ install_packages() {
         "$uv" venv --clear --no-project --python "$python" .venv
         echo "$python@$here" >.venv/.python
     fi
-    "$uv" pip sync --python .venv/bin/python --require-hashes requirements.lock
+    # Compiled here, once, also where PYTHONDONTWRITEBYTECODE keeps Python from it: each start of
+    # a command would take a second longer.
+    "$uv" pip sync --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock
     "$uv" pip install --python .venv/bin/python --no-deps --editable .
     echo "$wanted_packages" >.venv/.made-from
 }
