@@ -177,12 +177,12 @@ def _is(fault: str, kind: str) -> bool:
 def _other_faults(report: dict[str, Any]) -> list[tuple[str, str, bool]]:
     flaws = {row["stage"]: row["flaws"] for row in report["stages"]}
     host, stream, minute = MALFORMED
-    silent = {
-        (finding["evidence"].get("stream"), finding["evidence"].get("origin"))
+    silent = [
+        (finding["evidence"]["origin"], set(finding["evidence"]["streams"]))
         for finding in report["findings"]
         if finding["kind"] == "silent"
-    }
-    expected = {(stream, SILENT[0]) for stream in STREAMS}
+    ]
+    expected = [(SILENT[0], set(STREAMS))]
     return [
         ("malformed", f"a line of {host}/{stream} cut short at minute {minute}",
          flaws["source"].get("malformed") == 1),
