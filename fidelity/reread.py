@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 from numba import njit
 from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ CHANGED = "what is there now is not what was scanned"
 COPIES = pa.schema(
     [
         ("scope", pa.int32()),  # place in the list of scopes
-        ("origin", pa.dictionary(pa.int32(), pa.string())),
+        ("origin", pa.uint64()),  # XXH3 of its name
         ("id", pa.uint32()),
         ("sign", pa.int8()),  # 1: a copy at the reference, -1: a copy at the stage
         ("unit", pa.int32()),  # place in the list of units
@@ -90,6 +91,7 @@ class Reread:
 
     path: str
     failed: dict[int, str]  # a unit's place -> the reason
+    origins: dict[int, str]  # an origin's hash -> its name
 
 
 def reread_task(task: RereadTask) -> Reread:
@@ -104,7 +106,7 @@ def reread_task(task: RereadTask) -> Reread:
     with room_for(task.path), pq.ParquetWriter(task.path, COPIES, **_WRITING) as writer:
         for batch in _gathered(_copies(task.targets, finder, names, failed)):
             writer.write_table(batch)
-    return Reread(task.path, failed)
+    return Reread(task.path, failed, finder.origins)
 
 
 @contextmanager
@@ -158,17 +160,23 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         held.append(batch)
         rows += len(batch)
         if rows >= _ROWS_AT_ONCE:
-            yield pa.Table.from_batches(held).unify_dictionaries()
+            yield pa.Table.from_batches(held)
             held, rows = [], 0
     if held:
-        yield pa.Table.from_batches(held).unify_dictionaries()
+        yield pa.Table.from_batches(held)
 
 
 class _Finder:
-    """Finds the records of a batch that lie in the scopes."""
+    """Finds the records of a batch that lie in the scopes.
+
+    Attributes:
+        origins: the names behind the hashes in copies.
+    """
 
     def __init__(self, scopes: Scopes, names: Names) -> None:
         self.scopes, self._names = scopes, names
+        self.origins: dict[int, str] = {}
+        self._hashes = np.empty(0, np.uint64)  # by code
         self._windows = np.unique(np.array([window for window, _ in scopes.pairs], np.int64))
         self._by_stream: dict[str, NDArray[np.int32]] = {}
         for place, (window, stream) in enumerate(scopes.pairs):
@@ -203,7 +211,7 @@ class _Finder:
         if len(kept):
             columns = [
                 pa.array(scope[kept]),
-                self._origins(records.origin[kept]),
+                pa.array(self._hashes[records.origin[kept]]),
                 pa.array(records.id[kept]),
                 pa.array(np.full(len(kept), target.sign, np.int8)),
                 pa.array(np.full(len(kept), target.place, np.int32)),
@@ -213,18 +221,13 @@ class _Finder:
             yield pa.RecordBatch.from_arrays(columns, schema=COPIES)
 
     def _know_all_names(self) -> None:
-        known = len(self._by_code)
-        new = [
-            self._by_stream.get(self._names.text(code), self._nowhere)
-            for code in range(known, len(self._names))
-        ]
-        if new:
+        texts = [self._names.text(code) for code in range(len(self._by_code), len(self._names))]
+        if texts:
+            new = [self._by_stream.get(text, self._nowhere) for text in texts]
             self._by_code = np.concatenate([self._by_code, np.stack(new)])
-
-    def _origins(self, codes: NDArray[np.int32]) -> pa.DictionaryArray:
-        distinct, place = np.unique(codes, return_inverse=True)
-        texts = pa.array([self._names.text(code) for code in distinct.tolist()], pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32)), texts)
+            hashes = [xxhash.xxh3_64_intdigest(text.encode()) for text in texts]
+            self._hashes = np.concatenate([self._hashes, np.array(hashes, np.uint64)])
+            self.origins.update(zip(hashes, texts, strict=True))
 
 
 @njit(cache=True, nogil=True)

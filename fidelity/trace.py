@@ -135,6 +135,7 @@ class _Done:
     rows: dict[int, LedgerRow]  # by place
     failed: dict[int, str]  # places of attempts whose copies do not count
     lacking: dict[tuple[int, str], str]
+    origins: dict[int, str]  # by hash
 
 
 @contextmanager
@@ -159,7 +160,18 @@ def _reread(
             rows,
             failed | still,
             _untraceable(lost, rows, scopes),
+            _origins((*done, *retried)),
         )
+
+
+def _origins(done: Sequence[Reread]) -> dict[int, str]:
+    """The names of all origins by their hash, which stands for a name while copies are counted."""
+    origins: dict[int, str] = {}
+    for each in done:
+        for hash, name in each.origins.items():
+            if origins.setdefault(hash, name) != name:
+                raise AssertionError(f"origins {name!r} and {origins[hash]!r} share a 64-bit hash")
+    return origins
 
 
 def _moved(
@@ -260,7 +272,7 @@ def _count(done: _Done, scopes: Scopes, memory: str) -> pa.Table:
             traceable=[pair not in done.lacking for pair in scopes.pairs],
             differing_only=scopes.asked is None,
         ).to_arrow_table()
-    return _named(found, scopes, TRACED)
+    return _named(found, done, scopes, TRACED)
 
 
 def _positions(done: _Done, scopes: Scopes) -> pa.Table:
@@ -278,14 +290,19 @@ def _positions(done: _Done, scopes: Scopes) -> pa.Table:
     found = found.append_column("stage", pa.array([unit.stage for unit in units], pa.string()))
     found = found.append_column("path", pa.array([unit.path for unit in units], pa.string()))
     found = found.append_column("partition", pa.array([unit.partition for unit in units]))
-    return _named(found, scopes, COPY)
+    return _named(found, done, scopes, COPY)
 
 
-def _named(found: pa.Table, scopes: Scopes, schema: pa.Schema) -> pa.Table:
-    """Windows and streams in place of the scopes' numbers."""
+def _named(found: pa.Table, done: _Done, scopes: Scopes, schema: pa.Schema) -> pa.Table:
+    """Windows, streams and origins by name in place of numbers."""
     windows = pa.array([window for window, _ in scopes.pairs], pa.int64())
     streams = pa.array([stream for _, stream in scopes.pairs], pa.string())
+    hashes = np.array(sorted(done.origins), np.uint64)
+    origins = pa.array([done.origins[hash] for hash in hashes.tolist()], pa.string())
     scope = found["scope"].combine_chunks()
+    origin = pa.array(np.searchsorted(hashes, found["origin"].to_numpy()))
+    found = found.drop_columns(["origin"])
     found = found.append_column("window", windows.take(scope))
     found = found.append_column("stream", streams.take(scope))
+    found = found.append_column("origin", origins.take(origin))
     return found.select(schema.names).cast(schema)
