@@ -11,6 +11,7 @@ MODULES = (
     "fidelity.observe",
     "fidelity.decode",
     "fidelity.sources",
+    "fidelity.sources.kafka",
     "fidelity.sources.manifests",
     "fidelity.stamp.embed",
 )

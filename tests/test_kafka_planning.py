@@ -14,14 +14,20 @@ from servers import MakeTopic, create_topic
 from examples.brokers import Broker
 from fidelity.errors import UnreadableError
 from fidelity.sources import kafka as source
-from fidelity.sources.kafka_plan import UNIT_OFFSETS, Partition
+from fidelity.sources.kafka_plan import UNIT_OFFSETS, Held, Partition
 from fidelity.units import LedgerRow, Status, Tally, Unit
 
 NOW, SETTLE = 10_000_000_000, 60_000_000
 
 
-def part(first: int, last: int, rows: list[LedgerRow], version: str = "v1") -> Partition:
-    return Partition("s", "t", 0, version, first, last, rows, NOW, SETTLE, lambda: 5_000_000_000)
+def part(
+    first: int, last: int, rows: list[LedgerRow], version: str = "v1", high: int = -1
+) -> Partition:
+    def look(start: int, end: int) -> tuple[int, bool]:
+        return 5_000_000_000 - 1_000, True
+
+    held = Held(first, last, max(last, high))
+    return Partition("s", "t", 0, version, held, rows, NOW, SETTLE, look)
 
 
 def row(
@@ -38,8 +44,8 @@ def ranges(units: list[Unit]) -> list[tuple[int, int]]:
 
 
 def test_a_large_range_is_cut_evenly() -> None:
-    units = part(0, 3_000_000, []).units()
-    assert ranges(units) == [(0, 1_500_000), (1_500_000, 3_000_000)]
+    units = part(0, 1_500_000, []).units()
+    assert ranges(units) == [(0, 750_000), (750_000, 1_500_000)]
     assert max(unit.end - unit.start for unit in part(0, 10**8, []).units()) <= UNIT_OFFSETS
 
 
@@ -97,6 +103,19 @@ def test_a_trimmed_unreadable_unit_is_superseded_by_its_note() -> None:
     one = part(150, 200, rows)
     assert [note.unit.key for note in one.notes()] == ["t/0@v1:0", "t/0@v1:100"]
     assert ranges(one.units()) == [(150, 200)]
+
+
+def test_a_transaction_that_hangs_makes_what_it_holds_back_unreadable_until_it_ends() -> None:
+    rows = [row(0, 80)]
+    one = part(0, 100, rows, high=150)
+    assert ranges(one.units()) == [(80, 100)]
+    (note,) = one.notes()
+    assert (note.status, note.unit.start, note.unit.end) == ("unreadable", 100, 150)
+    assert note.unseen_from == 5_000_000_000 - 1_000 - SETTLE
+    rows += [row(80, 100), note]
+    assert [again.unit.key for again in part(0, 100, rows, high=180).notes()] == [note.unit.key]
+    (unit, after) = part(0, 180, rows).units()
+    assert (unit.key, unit.end, after.end) == (note.unit.key, 150, 180)
 
 
 def test_a_log_that_ends_before_what_was_read_is_a_note_and_is_read_on_from_there() -> None:
@@ -228,3 +247,30 @@ def test_a_topic_deleted_and_made_again_is_noticed(kafka: Broker, make_topic: Ma
     assert planned(stage, [*ledger, *plan.rows, as_read(plan.units[0], [])]) == []
     with pytest.raises(UnreadableError, match="made anew"):
         read_unit(units[0], stage)
+
+
+@pytest.mark.servers
+def test_a_hanging_transaction_is_unreadable_and_one_in_flight_is_not(
+    kafka: Broker, make_topic: MakeTopic
+) -> None:
+    topic = make_topic()
+    stage = stage_of(kafka.address, topic)
+    fill(kafka.address, topic, 10)
+    sender = producer(kafka.address, transactional_id=topic)
+    sender.init_transactions(30)
+    sender.begin_transaction()
+    sender.produce(topic, value=b"undecided", timestamp=1_700_000_000_000)
+    sender.flush(30)
+    fill(kafka.address, topic, 5)
+    now = time.time_ns() // 1000
+    (note,) = source.plan(stage, [], now, settle=60_000_000).rows
+    assert (note.status, note.unit.start, note.unit.end) == ("unreadable", 10, 16)
+    assert note.unseen_from == (1_700_000_000_000 - 60_000) * 1000
+    assert source.plan(stage, [], 1_700_000_030_000_000, settle=60_000_000).rows == []
+    sender.commit_transaction(30)
+    plan = source.plan(stage, [note], now, settle=60_000_000)
+    assert plan.rows == []
+    assert [record.value for unit in plan.units for record in read_unit(unit, stage)].count(
+        b"undecided"
+    ) == 1
+    assert note.unit.key in {unit.key for unit in plan.units}

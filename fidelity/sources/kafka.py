@@ -47,17 +47,13 @@ class KafkaReader:
         self._cluster = cluster(stage.brokers, stage.options, where)
         self._topic = self._same_topic()
         known = self._cluster.settings
-        self._size, self._patience = known.fetch_bytes, known.read_timeout
+        self._size, self._committed = known.fetch_bytes, known.committed
+        self._patience = known.read_timeout
         self._quiet, self._deadline = 0, time.monotonic() + self._patience
         self._layout = BatchLayout(
             self._where, wanted.headers, keys=wanted.key, check=known.check_crcs
         )
         self._batches = self._read()
-
-    @property
-    def append_time(self) -> bool:
-        """Whether the last Lines' timestamps are the broker's: of arrival, not of creation."""
-        return self._layout.append_time
 
     def __iter__(self) -> Iterator[Lines]:
         return self
@@ -92,7 +88,8 @@ class KafkaReader:
         self.end = end
 
     def _ask(self, position: int) -> Future[Fetched]:
-        return self._cluster.fetch(self._topic, self._unit.partition, position, self._size)
+        number, committed = self._unit.partition, self._committed
+        return self._cluster.fetch(self._topic, number, position, self._size, committed=committed)
 
     def _answer(self, pending: Future[Fetched], position: int) -> Fetched:
         try:

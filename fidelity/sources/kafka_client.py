@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ from fidelity.sources.kafka_metadata import TopicsRequest, topics_of
 from fidelity.sources.kafka_options import Settings, settings
 
 EARLIEST, LATEST = -2, -1
-"""What to ask `offsets` for."""
+"""What to ask `offsets` for: the first offset that is held, the one after the last."""
 
 _CONNECT_SECONDS = 10.0
 _MISSING_SECONDS = 2.0  # a topic that was just made may be unknown for a moment
@@ -127,26 +127,30 @@ class Cluster:
         """The topics of these names, each partition with its leader."""
         return self._call(self._persist(lambda: self._topics(names), self.settings.list_timeout))
 
-    def offsets(self, topics: Sequence[Topic], which: int) -> dict[tuple[str, int], int]:
-        """(topic, partition) -> first (EARLIEST) or next (LATEST, that is decided) offset."""
+    def offsets(
+        self, topics: Sequence[Topic], which: int, *, committed: bool = False
+    ) -> dict[tuple[str, int], int]:
+        """(topic, partition) -> offset. committed: no further than transactions are decided."""
         names = [topic.name for topic in topics]
 
         async def ask() -> dict[tuple[str, int], int]:
             known = await self._topics(names)
-            return await self._offsets(known.values(), which)
+            return await self._offsets(known.values(), which, committed)
 
         return self._call(self._persist(ask, self.settings.list_timeout))
 
     def fetch(
-        self, topic: Topic, partition: int, offset: int, size: int
+        self, topic: Topic, partition: int, offset: int, size: int, *, committed: bool
     ) -> concurrent.futures.Future[Fetched]:
         """Ask for record batches from the one that holds `offset` on; the answer comes later.
+
+        committed: nothing that is not decided, and which transactions were aborted.
 
         The future raises OffsetGone; UnreadableError if the topic is not the same any more.
         """
 
         async def ask() -> Fetched:
-            return await self._fetch(topic, partition, offset, size)
+            return await self._fetch(topic, partition, offset, size, committed)
 
         work = self._persist(ask, self.settings.read_timeout)
         return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -229,17 +233,16 @@ class Cluster:
         return found
 
     async def _offsets(
-        self, topics: Sequence[Topic] | Any, which: int
+        self, topics: Iterable[Topic], which: int, committed: bool
     ) -> dict[tuple[str, int], int]:
         by_node: dict[int, dict[str, list[tuple[int, int]]]] = {}
         for topic in topics:
             for partition, leader in topic.leaders.items():
                 at_node = by_node.setdefault(leader, {})
                 at_node.setdefault(topic.name, []).append((partition, which))
-        isolation = 1 if self.settings.committed and which == LATEST else 0
         found: dict[tuple[str, int], int] = {}
         for node, asked in by_node.items():
-            request = OffsetRequest(-1, isolation, list(asked.items()))
+            request = OffsetRequest(-1, int(committed), list(asked.items()))
             answer = await self._ask(self._address(node), request)
             for name, partitions in answer.topics:
                 for partition, code, _time, offset in partitions:
@@ -247,7 +250,9 @@ class Cluster:
                     found[name, partition] = offset
         return found
 
-    async def _fetch(self, topic: Topic, partition: int, offset: int, size: int) -> Fetched:
+    async def _fetch(
+        self, topic: Topic, partition: int, offset: int, size: int, committed: bool
+    ) -> Fetched:
         known = self._state.topics.get(topic.name)
         if known is None:
             known = (await self._topics([topic.name]))[topic.name]
@@ -257,14 +262,8 @@ class Cluster:
                 where=self._where,
                 action="Scan again: what it holds now is read from its start.",
             )
-        options = self.settings
-        request = FetchRequest(
-            options.fetch_wait_ms,
-            1,
-            size,
-            1 if options.committed else 0,
-            [(topic.name, [(partition, offset, size)])],
-        )
+        wait, asked = self.settings.fetch_wait_ms, [(topic.name, [(partition, offset, size)])]
+        request = FetchRequest(wait, 1, size, int(committed), asked)
         try:
             if partition not in known.leaders:
                 raise _Missing(f"{topic.name}/{partition}")
@@ -276,7 +275,7 @@ class Cluster:
             raise
         return Fetched(
             records=records or b"",
-            limit=stable if options.committed else high,
+            limit=stable if committed else high,
             aborted=(rest[1] if answer.API_VERSION >= 5 else rest[0]) or (),
             throttled=answer.throttle_time_ms > 0,
         )

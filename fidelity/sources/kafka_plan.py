@@ -15,7 +15,7 @@ from fidelity.sources.kafka_client import EARLIEST, LATEST, Cluster, OffsetGone,
 from fidelity.sources.planning import Plan
 from fidelity.units import LedgerRow, Status, Unit
 
-UNIT_OFFSETS = 2_000_000
+UNIT_OFFSETS = 1_000_000
 """No unit is larger; a larger range is cut into even parts."""
 
 _RECORD_BYTES = 200  # a guess, until the ledger knows better
@@ -33,27 +33,23 @@ def plan(stage: Stage, ledger: list[LedgerRow], now: int, settle: int) -> Plan:
     """
     there = cluster(stage.brokers, stage.options, f"stage {stage.name}")
     topics = there.topics(stage.topics)
-    first = there.offsets(list(topics.values()), EARLIEST)
-    last = there.offsets(list(topics.values()), LATEST)
-    ledger = [row for row in ledger if row.unit.kind == "kafka"]
-    gone = {
-        (row.unit.path, row.unit.partition): (0, 0) for row in ledger if row.unit.path in topics
-    }
-    held = gone | {place: (start, max(start, last[place])) for place, start in first.items()}
+    held = _held(there, list(topics.values()))
+    by_place: dict[tuple[str, int], list[LedgerRow]] = {place: [] for place in held}
+    for row in ledger:
+        if row.unit.kind == "kafka" and row.unit.path in topics:
+            by_place.setdefault((row.unit.path, row.unit.partition), []).append(row)
     found = Plan()
-    for (name, number), (start, end) in sorted(held.items()):
-        topic = topics[name]
+    for (name, number), rows in sorted(by_place.items()):
         part = Partition(
             stage=stage.name,
             topic=name,
             number=number,
-            version=topic.id,
-            first=start,
-            last=end,
-            rows=[row for row in ledger if (row.unit.path, row.unit.partition) == (name, number)],
+            version=topics[name].id,
+            held=held.get((name, number), Held(0, 0, 0)),
+            rows=rows,
             now=now,
             settle=settle,
-            earliest=_look(there, topic, number, start, end, settle),
+            look=_Look(there, topics[name], number),
         )
         found.units.extend(part.units())
         found.rows.extend(part.notes())
@@ -61,30 +57,50 @@ def plan(stage: Stage, ledger: list[LedgerRow], now: int, settle: int) -> Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Partition:
-    """What a partition holds now, [first, last), and what the ledger says of it.
+class Held:
+    """Offsets of a partition now: [first, last) can be read, [last, high) is not decided yet."""
 
-    earliest: tells, if asked, a time before which everything older than `first` had arrived; -1
-    if nothing tells.
+    first: int
+    last: int
+    high: int
+
+
+def _held(there: Cluster, topics: list[Topic]) -> dict[tuple[str, int], Held]:
+    committed = there.settings.committed
+    first = there.offsets(topics, EARLIEST)
+    high = there.offsets(topics, LATEST)  # before `last`, so that no decision in between shows
+    last = there.offsets(topics, LATEST, committed=True) if committed else high
+    found = {}
+    for place, start in first.items():
+        end = max(start, last[place])
+        found[place] = Held(start, end, max(end, high[place]))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """What a partition holds now, and what the ledger says of it.
+
+    look: asked for [start, end), tells when the first record there arrived (microseconds, -1 if
+    there is none), and whether that is the broker's time or the producer's.
     """
 
     stage: str
     topic: str
     number: int
     version: str
-    first: int
-    last: int
+    held: Held
     rows: list[LedgerRow]
     now: int
     settle: int
-    earliest: Callable[[], int]
+    look: Callable[[int, int], tuple[int, bool]]
 
     def units(self) -> list[Unit]:
         """What is to be read, each range cut evenly."""
         taken = {row.unit.key for row in self._ours() if row.status == "read"}
         found = []
         for start, end in self._unread():
-            for one in _cut(max(start, self.first), end):
+            for one in _cut(max(start, self.held.first), end):
                 unit = self._unit(*one)
                 while unit.key in taken:  # offsets that a truncated log has given out again
                     unit = self._unit(*one, mark=unit.key[len(self._key(one[0])) :] + "~")
@@ -93,7 +109,7 @@ class Partition:
 
     def notes(self) -> list[LedgerRow]:
         """What was there, or may have been, and can no longer be read."""
-        return [*self._trimmed(), *self._truncated(), *self._made_anew()]
+        return [*self._trimmed(), *self._undecided(), *self._truncated(), *self._made_anew()]
 
     def _ours(self) -> list[LedgerRow]:
         """The rows of the topic as it is now; brokers that were too old gave it no id."""
@@ -126,7 +142,7 @@ class Partition:
             for edge in (row.unit.start, row.unit.end)
         }
         found, at = [], 0
-        for start, end in [*self._consumed(), (self.last, self.last)]:
+        for start, end in [*self._consumed(), (self.held.last, self.held.last)]:
             cuts = sorted({at, start} | {edge for edge in edges if at < edge < start})
             found += [pair for pair in itertools.pairwise(cuts) if at < start]
             at = max(at, end)
@@ -134,23 +150,42 @@ class Partition:
 
     def _trimmed(self) -> Iterator[LedgerRow]:
         for start, end in self._unread():
-            if start < self.first:
-                end = min(end, self.first)
+            if start < self.held.first:
+                end = min(end, self.held.first)
                 scanned = "no scan had read" if self.rows else "were there before the first scan"
                 yield self._note(
                     self._unit(start, end),
                     "trimmed",
                     f"Retention removed offsets {start} to {end}, which {scanned}.",
-                    self._may_be_of(start, self._ours(), self.earliest()),
+                    self._may_be_of(start, self._ours(), self._before_first()),
                 )
+
+    def _undecided(self) -> Iterator[LedgerRow]:
+        """A transaction that is open for longer than records may be on their way.
+
+        Nothing after its start can be read, be it committed or not, and none of that is lost.
+        """
+        start, end = self.held.last, self.held.high
+        if start == end:
+            return
+        since, _ = self.look(start, end)
+        if 0 <= since < self.now - self.settle:
+            yield self._note(
+                self._unit(start, end),
+                "unreadable",
+                f"A transaction that is still open holds back offsets {start} to {end}: end it "
+                "(kafka-transactions.sh find-hanging), or wait for its time-out.",
+                (max(since - self.settle, 0), self.now + 1),
+            )
 
     def _truncated(self) -> Iterator[LedgerRow]:
         reached = max((end for _, end in self._consumed()), default=0)
-        if self.last < reached:
+        end = self.held.high
+        if end < reached:
             yield self._note(
-                self._unit(self.last, reached, mark="~cut"),
+                self._unit(end, reached, mark="~cut"),
                 "truncated",
-                f"The log ends at offset {self.last}, and was read up to {reached} before: a "
+                f"The log ends at offset {end}, and was read up to {reached} before: a "
                 "leader that lacked records took over, or the topic was made anew.",
                 self._may_be_of(reached, self._ours(), -1),
             )
@@ -178,8 +213,16 @@ class Partition:
                     "truncated",
                     f"The topic was made anew: what the old one held from offset {reached} on "
                     "was not seen, what was read before stays in the books.",
-                    self._may_be_of(reached, rows, self.earliest()),
+                    self._may_be_of(reached, rows, self._before_first()),
                 )
+
+    def _before_first(self) -> int:
+        """A time before which all had arrived that is older than the first record; -1: unknown.
+
+        A time of creation is the producers' own, and they are not in step: `settle` is added.
+        """
+        arrival, by_broker = self.look(self.held.first, self.held.last)
+        return -1 if arrival < 0 else arrival + _MILLISECOND + (0 if by_broker else self.settle)
 
     def _may_be_of(self, offset: int, rows: list[LedgerRow], before: int) -> Range:
         """The event times that records from `offset` on may have, if they arrived `before`.
@@ -241,31 +284,28 @@ def _cut(start: int, end: int) -> Iterator[Range]:
         )
 
 
-def _look(
-    there: Cluster, topic: Topic, number: int, first: int, last: int, settle: int
-) -> Callable[[], int]:
-    """Looks at the first record that a partition holds, when asked to.
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Looks at the first record from an offset on, when asked to."""
 
-    A record before it arrived before it, so its event time lies before this one's time of arrival.
-    A time of creation is the producers' own, and they are not in step: `settle` is added.
-    """
+    there: Cluster
+    topic: Topic
+    number: int
 
-    def earliest() -> int:
-        layout = BatchLayout(f"{topic.name}/{number}", [], keys=False, check=False)
-        position, size = first, _LOOK_BYTES
+    def __call__(self, start: int, end: int) -> tuple[int, bool]:
+        layout = BatchLayout(f"{self.topic.name}/{self.number}", [], keys=False, check=False)
+        size = _LOOK_BYTES
         for _ in range(_LOOKS):
-            if position >= last:
+            if start >= end:
                 break
             try:
-                fetched = there.fetch(topic, number, position, size).result()
-                whole, following = layout.next_offset(fetched.records)
-                for lines in layout.lines(fetched.records, whole, position, last, fetched.aborted):
-                    arrival = int(lines.arrivals[0])
-                    margin = 0 if layout.append_time else settle
-                    return arrival + margin + _MILLISECOND if arrival >= 0 else -1
+                # Undecided records tell the time as well as others.
+                pending = self.there.fetch(self.topic, self.number, start, size, committed=False)
+                records = pending.result().records
+                whole, following = layout.next_offset(records)
+                for lines in layout.lines(records, whole, start, end, []):
+                    return int(lines.arrivals[0]), layout.append_time
             except (OffsetGone, UnreadableError):
                 break
-            position, size = max(position, following), 2 * size
-        return -1
-
-    return earliest
+            start, size = max(start, following), 2 * size
+        return -1, False
