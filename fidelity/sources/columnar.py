@@ -139,8 +139,13 @@ class ColumnReader:
             with store.open(unit.path) as raw:
                 if raw.size() != size_at(unit.version):
                     raise OSError(None, "was replaced after the scan was planned")
-                # Large column chunks are read piece by piece, near stores without reading ahead.
-                with pq.ParquetFile(raw, buffer_size=1 << 20, pre_buffer=store.remote) as file:
+                file = pq.ParquetFile(
+                    raw,
+                    buffer_size=1 << 20,  # large column chunks come piece by piece
+                    pre_buffer=store.remote,
+                    page_checksum_verification=True,
+                )
+                with file:
                     yield from self._tables(file)
         except _BROKEN as error:
             raise UnreadableError(

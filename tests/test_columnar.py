@@ -1,0 +1,220 @@
+"""Parquet files: planned by path and version, read by row groups and columns."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fidelity.config import RecordSpec, Stage
+from fidelity.errors import SourceError, UnreadableError
+from fidelity.records import Table
+from fidelity.sources import Wanted, columnar, plan, read, unseen
+from fidelity.units import LedgerRow, Unit
+
+NOW, SETTLE = 1_800_000_000_000_000, 1_800_000_000
+
+
+def lake(*paths: object, after: str | None = "source") -> Stage:
+    return Stage(
+        name="lake",
+        kind="files",
+        after=after,
+        paths=tuple(str(path) for path in paths),
+        record=RecordSpec(format="parquet"),
+    )
+
+
+def write(path: Path, rows: int, first: int = 0, groups: int = 1000, **extra: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = np.arange(first, first + rows)
+    columns: dict[str, object] = {
+        "fid": numbers.astype(np.uint32),
+        "payload": [f"text {n}" for n in numbers],
+        "about": [{"host": f"h{n % 3}", "in": {"depth": int(n)}} for n in numbers],
+    }
+    schema = pa.schema(
+        [
+            ("fid", pa.uint32()),
+            ("payload", pa.string()),
+            (
+                "about",
+                pa.struct([("host", pa.string()), ("in", pa.struct([("depth", pa.int64())]))]),
+            ),
+        ]
+    )
+    pq.write_table(pa.table(columns, schema=schema), path, row_group_size=groups)
+    return path
+
+
+def rows_of(units: list[Unit], commit: int = 1) -> list[LedgerRow]:
+    return [LedgerRow(unit, "read", "s", NOW, "d", commit=commit) for unit in units]
+
+
+def numbers(reader: object) -> list[int]:
+    return [int(n) for table in reader for n in table.batch.column("fid").to_pylist()]  # type: ignore[attr-defined]
+
+
+def test_a_file_is_read_once_by_path_and_version(tmp_path: Path) -> None:
+    path = write(tmp_path / "date=1" / "a.parquet", 10)
+    stage = lake(tmp_path / "**" / "*.parquet")
+    first = plan(stage, [], NOW, SETTLE)
+    (unit,) = first.units
+    about = path.stat()
+    assert unit.key == f"{path}@{about.st_size}:{about.st_mtime_ns // 1000}#0"
+    reader = read(unit, stage, Wanted(columns=["fid"]))
+    assert numbers(reader) == list(range(10))
+    assert reader.end == 1
+    again = plan(stage, rows_of(first.units), NOW, SETTLE)
+    assert again.units == again.rows == []
+
+
+def test_only_the_wanted_columns_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "date=2024-01-01" / "a.parquet", 10)
+    stage = lake(tmp_path)
+    (unit,) = plan(stage, [], NOW, SETTLE).units
+    (table,) = read(unit, stage, Wanted(columns=["fid", "about.in.depth", "date", "none"]))
+    assert isinstance(table, Table)
+    assert table.batch.schema.names == ["fid", "about", "date"]
+    assert table.batch.column("about").to_pylist()[3] == {"in": {"depth": 3}}
+    assert table.batch.column("date").to_pylist() == ["2024-01-01"] * 10
+    assert set(table.arrivals) == {int(unit.version.split(":")[1])}
+    (table,) = read(unit, stage, Wanted())
+    assert len(table) == table.batch.num_rows == 10
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 300), st.integers(1, 100), st.integers(1, 400), st.integers(1, 90))
+def test_rows_and_positions_do_not_depend_on_units_or_batches(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, groups: int, most: int, batch: int
+) -> None:
+    folder = tmp_path_factory.mktemp("lake")
+    write(folder / "a.parquet", rows, first=7, groups=groups)
+    stage = lake(folder / "*.parquet")
+    usual, columnar.UNIT_ROWS = columnar.UNIT_ROWS, most
+    try:
+        units = columnar.plan(stage, [], NOW, small=0).units
+    finally:
+        columnar.UNIT_ROWS = usual
+    found, places = list[int](), list[int]()
+    for unit in units:
+        reader = columnar.read(unit, stage, Wanted(columns=["fid"]), batch)
+        for table in reader:
+            found += table.batch.column("fid").to_pylist()
+            places += table.positions.tolist()
+        assert unit.end in (reader.end, -1)
+    assert found == list(range(7, 7 + rows))
+    assert places == list(range(rows))
+    assert len({unit.key for unit in units}) == len(units)
+
+
+def test_compaction_takes_the_old_files_out_of_the_books(tmp_path: Path) -> None:
+    old = [write(tmp_path / f"{n}.parquet", 5, first=5 * n) for n in range(3)]
+    stage = lake(tmp_path / "*.parquet")
+    before = plan(stage, [], NOW, SETTLE)
+    ledger = rows_of(before.units)
+    for path in old[:2]:
+        path.unlink()
+    write(tmp_path / "compacted.parquet", 10)
+    after = plan(stage, ledger, NOW, SETTLE)
+    assert [Path(unit.path).name for unit in after.units] == ["compacted.parquet"]
+    assert [(row.unit.key, row.status) for row in after.rows] == [
+        (unit.key, "vanished") for unit in before.units[:2]
+    ]
+    ledger = [*after.rows, ledger[2], *rows_of(after.units)]
+    again = plan(stage, ledger, NOW, SETTLE)
+    assert again.units == again.rows == []
+
+
+@pytest.mark.parametrize("after", [None, "source"])
+def test_a_file_that_was_replaced_leaves_and_its_successor_enters(
+    tmp_path: Path, after: str | None
+) -> None:
+    path = write(tmp_path / "a.parquet", 5)
+    stage = lake(path, after=after)
+    ledger = rows_of(plan(stage, [], NOW, SETTLE).units)
+    write(path, 6)
+    now = plan(stage, ledger, NOW, SETTLE)
+    assert [row.status for row in now.rows] == ["vanished"]
+    assert numbers(read(now.units[0], stage, Wanted(columns=["fid"]))) == list(range(6))
+
+
+def test_a_file_that_comes_back_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", 5)
+    stage = lake(tmp_path / "*")
+    (unit,) = plan(stage, [], NOW, SETTLE).units
+    gone = [replace(row, status="vanished") for row in rows_of([unit])]
+    assert plan(stage, gone, NOW, SETTLE).units == [unit]
+    path.unlink()
+    assert plan(stage, gone, NOW, SETTLE).rows == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "footer", "page", "empty", "text"])
+@pytest.mark.parametrize("small", [0, columnar.SMALL])
+def test_a_corrupt_file_is_unreadable_and_the_others_are_read(
+    tmp_path: Path, damage: str, small: int
+) -> None:
+    path = write(tmp_path / "bad.parquet", 2000)
+    write(tmp_path / "good.parquet", 5)
+    content = path.read_bytes()
+    spoilt = {
+        "cut": content[:-100],
+        "footer": content[:-30] + b"\xff" * 22 + content[-8:],
+        "page": content[:20] + b"\xff" * 200 + content[220:],
+        "empty": b"",
+        "text": b"no parquet at all\n" * 10,
+    }
+    path.write_bytes(spoilt[damage])
+    stage = lake(tmp_path / "*.parquet")
+    units = columnar.plan(stage, [], NOW, small).units
+    bad = [unit for unit in units if unit.path == str(path)]
+    assert bad[0].key.endswith("#0")
+    with pytest.raises(UnreadableError) as error:
+        _ = [numbers(read(unit, stage, Wanted(columns=["fid", "payload"]))) for unit in bad]
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert numbers(read(units[-1], stage, Wanted(columns=["fid"]))) == list(range(5))
+
+
+def test_an_unreadable_unit_is_planned_again_and_its_records_are_no_newer_than_its_file(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "a.parquet", 5)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    stage = lake(tmp_path / "*.parquet")
+    (unit,) = plan(stage, [], NOW, SETTLE).units
+    ledger = [LedgerRow(unit, "unreadable", "s", NOW, "d", commit=1)]
+    assert plan(stage, ledger, NOW, SETTLE).units == [unit]
+    assert unseen(unit, ledger, SETTLE) == (-1, 1_700_000_000_000_001)
+
+
+def test_a_file_changed_between_plan_and_read_is_unreadable(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", 5)
+    stage = lake(tmp_path / "*.parquet")
+    (unit,) = plan(stage, [], NOW, SETTLE).units
+    write(path, 500)
+    with pytest.raises(UnreadableError, match="replaced"):
+        numbers(read(unit, stage, Wanted(columns=["fid"])))
+    path.unlink()
+    with pytest.raises(UnreadableError, match="No such file"):
+        numbers(read(unit, stage, Wanted(columns=["fid"])))
+
+
+def test_files_that_lakes_keep_for_themselves_are_no_data(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", 5)
+    write(tmp_path / "_temporary" / "b.parquet", 5)
+    write(tmp_path / ".staging" / "c.parquet", 5)
+    write(tmp_path / "_delta_log" / "00.checkpoint.parquet", 5)
+    (tmp_path / "_SUCCESS").touch()
+    (unit,) = plan(lake(tmp_path), [], NOW, SETTLE).units
+    assert Path(unit.path).name == "a.parquet"
+
+
+def test_a_lake_that_is_not_there_is_an_error_of_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no such file or folder"):
+        plan(lake(tmp_path / "none" / "*.parquet"), [], NOW, SETTLE)
