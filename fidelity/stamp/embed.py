@@ -4,6 +4,7 @@ Law: without the ids that were put in, the lines are byte for byte what they wer
 carry an id (blank, already stamped, not valid) are passed on as they are, and counted.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +36,7 @@ _PIECE_LENGTHS = np.zeros(ONLY_MEMBER + 1, np.int64)
 for _verdict, _piece in _BEFORE.items():
     _PIECES[_verdict, : len(_piece)] = np.frombuffer(_piece, np.uint8)
     _PIECE_LENGTHS[_verdict] = len(_piece)
+_QUOTE = 0x22
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
@@ -74,7 +76,9 @@ def embed(
     Raises:
         Whatever `take` raises; nothing is lost, `data` is unchanged.
     """
-    buffer = np.frombuffer(data, np.uint8)
+    padded = np.empty(len(data) + PADDING, np.uint8)
+    buffer = padded[: len(data)]
+    buffer[:] = np.frombuffer(data, np.uint8)
     starts, stops, ends = _bounds(buffer)
     places, verdicts = _places(data, buffer, starts, ends, line_format)
     chosen = (verdicts >= TEXT) & (verdicts <= ONLY_MEMBER)
@@ -112,32 +116,29 @@ def _places(
     ends: NDArray[np.int64],
     line_format: LineFormat,
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    places, verdicts = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.uint8)
-    find = text_places if line_format == "text" else json_places
-    find(buffer, starts, ends, places, verdicts)
-    for row in _unfit(data, buffer, starts):
-        verdicts[row] = MALFORMED
+    if line_format == "text":
+        return text_places(buffer, starts, ends)
+    places, verdicts = json_places(buffer, starts, ends)
+    if b'"fid"' in data:  # to the scanner a member that is null is absent; here it is not
+        named = [found.start() for found in re.finditer(rb'"fid"', data)]
+        lines = np.searchsorted(starts, named, "right") - 1
+        verdicts[lines[verdicts[lines] == MEMBER]] = UNSURE
     for row in np.flatnonzero(verdicts == UNSURE).tolist():
         verdicts[row], place = slow_json_place(data[starts[row] : ends[row]])
         places[row] = starts[row] + place
     return places, verdicts
 
 
-def _unfit(data: bytes, buffer: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[int]:
-    """Lines that hold NUL or are not UTF-8, which no reader takes for a record."""
-    unfit: list[int] = []
-    if b"\0" in data:
-        unfit += (np.searchsorted(starts, np.flatnonzero(buffer == 0), "right") - 1).tolist()
-    view, at = memoryview(data), 0
-    while at < len(data) and not data.isascii():
-        try:
-            str(view[at:], "utf-8")
-            break
-        except UnicodeDecodeError as error:
-            row = int(np.searchsorted(starts, at + error.start, "right")) - 1
-            unfit.append(row)
-            at = int(starts[row + 1]) if row + 1 < len(starts) else len(data)
-    return unfit
+@njit(cache=True, inline="always")
+def _copy(
+    out: NDArray[np.uint8], to: np.uint64, buffer: NDArray[np.uint8], start: int, stop: int
+) -> np.uint64:
+    """Copies buffer[start:stop]; the place after it. Unsigned places spare the test for -1."""
+    count = np.uint64(stop - start)
+    first = np.uint64(start)
+    for k in range(count):
+        out[to + k] = buffer[first + k]
+    return to + count
 
 
 @njit(cache=True)
@@ -152,32 +153,25 @@ def _fill(
 ) -> int:
     """Copies the lines, with an id where one belongs; returns the length. spans: starts, ends."""
     starts, ends, stops = bounds
-    to, done = 0, 0
+    to, done = np.uint64(0), 0
     for line in range(len(starts)):
-        start, end, stop = starts[line], ends[line], stops[line]
         verdict = verdicts[line]
         if verdict < TEXT or verdict > ONLY_MEMBER:
-            out[to : to + stop - start] = buffer[start:stop]
-            to += stop - start
+            to = _copy(out, to, buffer, starts[line], stops[line])
             continue
         spans[0, done] = to
-        place = places[line]
-        out[to : to + place - start] = buffer[start:place]
-        to += place - start
-        for k in range(_PIECE_LENGTHS[verdict]):
-            out[to + k] = _PIECES[verdict, k]
-        to += _PIECE_LENGTHS[verdict]
+        to = _copy(out, to, buffer, starts[line], places[line])
+        to = _copy(out, to, _PIECES[verdict], 0, _PIECE_LENGTHS[verdict])
         for k in range(8):
-            out[to + k] = _HEX[(ids[done] >> np.uint32(28 - 4 * k)) & np.uint32(15)]
-        to += 8
+            out[to + np.uint64(k)] = _HEX[(ids[done] >> np.uint32(28 - 4 * k)) & np.uint32(15)]
+        to += np.uint64(8)
         if verdict != TEXT:
-            out[to] = 0x22
-            to += 1
-        out[to : to + stop - place] = buffer[place:stop]
-        spans[1, done] = to + end - place
-        to += stop - place
+            out[to] = _QUOTE
+            to += np.uint64(1)
+        spans[1, done] = to + np.uint64(ends[line] - places[line])
+        to = _copy(out, to, buffer, places[line], stops[line])
         done += 1
-    return to
+    return int(to)
 
 
 def warm() -> None:
