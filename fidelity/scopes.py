@@ -17,15 +17,14 @@ from fidelity.coverage import in_force
 from fidelity.edges import Edge
 from fidelity.questions import ask
 from fidelity.resolve import Cells, Line, Scope, Side
-from fidelity.store import MERGED
-from fidelity.units import LOOKED, LedgerRow
+from fidelity.units import LOOKED, MERGED, LedgerRow
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _MERGED = "merged"  # the unit that merged observations stand under
 _PAIRS_LIMIT = 2_000_000
-_AT_ONCE = 1_000  # scopes whose sketches are held at once: about 30 MB
+_AT_ONCE = 4_000  # scopes whose sketches are held at once: about 100 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,6 @@ def load(
     connection.register("observations", observations)
     connection.register("edges", _edges_table(edges))
     ask(connection, "reconcile_origins")
-    ask(connection, "reconcile_books")
 
 
 def lay_grid(connection: duckdb.DuckDBPyConnection, added: Sequence[int]) -> None:

@@ -15,6 +15,9 @@ FLAWS = ("malformed", "unstamped", "untimed", "unattributed", "future")
 LOOKED = "looked"
 """Key of the one row a scan adds to say that it looked at the whole stage (kind `stage`)."""
 
+MERGED = "merged:"
+"""Scans that compaction made begin with this; their observations stand under the unit `merged`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
