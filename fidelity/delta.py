@@ -5,10 +5,9 @@ Conflict, which the caller must settle by looking at the table again.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,12 +18,12 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
-from fidelity.config import mask
-from fidelity.errors import FidelityError, StoreError
+from fidelity.errors import StoreError
+from fidelity.storage import storage_options, told
 
 CONFIGURATION = {
     # A table is opened in milliseconds, however many scans it has seen.
@@ -132,11 +131,23 @@ class Table:
         return DataFile(name, size, about[0].num_rows, _stats(about[0]))
 
     def discard(self, names: Iterable[str]) -> None:
-        """Remove files that will not be committed, as far as the store lets us."""
-        filesystem = self.filesystem()
-        for name in names:
-            with suppress(OSError, DeltaError):
-                filesystem.delete_file(name)
+        """Remove files that will not be committed, as far as the store lets us.
+
+        A file that the table has after all stays: a commit may come through and fail to say so.
+        """
+        unwanted = list(names)
+        with suppress(OSError, DeltaError, StoreError):
+            held = self.names(self.open()) if unwanted else set()
+            filesystem = self.filesystem()
+            for name in unwanted:
+                if name not in held:
+                    with suppress(OSError, DeltaError):
+                        filesystem.delete_file(name)
+
+    @staticmethod
+    def names(table: DeltaTable) -> set[str]:
+        """The data files of the table as it was opened."""
+        return set(pa.table(table.get_add_actions())["path"].to_pylist())
 
     def commit(
         self,
@@ -151,8 +162,9 @@ class Table:
             Conflict: after `table` was opened, somebody committed a transaction of the same name.
         """
         now = time.time_ns() // 1_000_000
+        files = list(add)
         actions: list[AddAction | RemoveAction] = [
-            AddAction(file.name, file.bytes, {}, now, True, file.stats) for file in add
+            AddAction(file.name, file.bytes, {}, now, True, file.stats) for file in files
         ]
         actions += [
             RemoveAction(name, False, now, size, {}) for name, size in _sizes(table, remove)
@@ -165,9 +177,17 @@ class Table:
                 )
             except CommitFailedError as error:
                 raise Conflict(str(error)) from error
+            except (DeltaError, OSError):
+                if not files or not self._has(files[0]):
+                    raise
             table.update_incremental()
             version: int = table.version()
             return version
+
+    def _has(self, file: DataFile) -> bool:
+        with suppress(StoreError):
+            return file.name in self.names(self.open())
+        return False
 
     def filesystem(self) -> pafs.FileSystem:
         """The table's folder; elsewhere than on local disks through deltalake's client."""
@@ -186,85 +206,6 @@ class Table:
             for path, ranges in _files(table)
         ]
         return ds.FileSystemDataset(fragments, self.schema, _FORMAT, filesystem)
-
-
-def storage_options(uri: str, options: Mapping[str, str]) -> dict[str, str]:
-    """The user's options by the names of deltalake's object store."""
-    if not uri.startswith(("s3://", "s3a://")):
-        return dict(options)
-    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-    given = {_S3_NAMES.get(name.lower(), name): value for name, value in options.items()}
-    scheme = given.pop("scheme", "https")
-    endpoint = given.get("AWS_ENDPOINT_URL")
-    if endpoint is not None and "://" not in endpoint:
-        given["AWS_ENDPOINT_URL"] = endpoint = f"{scheme}://{endpoint}"
-    if endpoint is not None and endpoint.startswith("http://"):
-        given.setdefault("AWS_ALLOW_HTTP", "true")
-    return given
-
-
-_S3_NAMES = {
-    **dict.fromkeys(("access_key", "key"), "AWS_ACCESS_KEY_ID"),
-    **dict.fromkeys(("secret_key", "secret"), "AWS_SECRET_ACCESS_KEY"),
-    **dict.fromkeys(("session_token", "token"), "AWS_SESSION_TOKEN"),
-    "region": "AWS_REGION",
-    **dict.fromkeys(
-        ("endpoint", "endpoint_override", "endpoint_url", "aws_endpoint", "aws_endpoint_url"),
-        "AWS_ENDPOINT_URL",
-    ),
-    "anonymous": "AWS_SKIP_SIGNATURE",
-}
-
-
-@contextmanager
-def told(where: str, done: str) -> Iterator[None]:
-    """Turn what storage, Arrow and deltalake raise into a StoreError of one paragraph.
-
-    Args:
-        where: the store's or the table's address.
-        done: what could not be done, as in "cannot be written".
-    """
-    try:
-        yield
-    except (FidelityError, Conflict):
-        raise
-    except (OSError, DeltaError, pa.ArrowException, ValueError) as error:
-        what, action = _told(error, done)
-        raise StoreError(what, where=mask(where), action=action) from error
-
-
-_ADVICE = (
-    (
-        ("no space left", "errno 28", "os error 28", "disk quota", "errno 122", "os error 122"),
-        "the disk is full.",
-        "Free some space and run again: what was committed before still counts.",
-    ),
-    (
-        ("file too large", "errno 27", "os error 27"),
-        "a file would grow over the limit that is set for this process (ulimit -f).",
-        "Raise the limit and run again: what was committed before still counts.",
-    ),
-    (
-        ("read-only file system", "errno 30", "os error 30"),
-        "the store lies on a read-only file system.",
-        "Reports can be made from it; a scan needs a store that it can write.",
-    ),
-    (
-        ("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden", "403"),
-        "access to the store is denied.",
-        "Check its permissions, or the credentials under `options`.",
-    ),
-)
-
-
-def _told(error: BaseException, done: str) -> tuple[str, str]:
-    text = " ".join(mask(str(error)).split())
-    for marks, what, action in _ADVICE:
-        if any(mark in text.lower() for mark in marks):
-            return f"the store cannot be {done}: {what}", action
-    if isinstance(error, TableNotFoundError):
-        return "there is no store here.", "`fidelity scan` makes one."
-    return f"the store cannot be {done}: {text[:400]}", ""
 
 
 def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

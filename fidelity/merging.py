@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fidelity.config import Stage
-from fidelity.delta import told
 from fidelity.observations import OBSERVATIONS, merge
+from fidelity.storage import told
 from fidelity.store import MERGED, MERGED_UNIT, DataFile, Store
 from fidelity.units import LedgerRow
 

@@ -4,36 +4,28 @@ Invariant: a stage's commit holds all that became of what was planned from the l
 on. Of two scans at once the later conflicts: it looks again, and keeps what is still new.
 """
 
-import os
 import secrets
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 from fidelity import sources
 from fidelity.config import Pipeline, Stage, mask
 from fidelity.edges import samples_of
 from fidelity.errors import SourceError, StoreError
 from fidelity.merging import lasting, merged
+from fidelity.scheduler import Work, cores, grouped
 from fidelity.sources import Plan
 from fidelity.store import Conflict, DataFile, Store, check_spec
-from fidelity.tasks import ScanTask, ScanTaskResult, scan_task
+from fidelity.tasks import ScanTask, ScanTaskResult
 from fidelity.units import LOOKED, LedgerRow, Status, Unit
-from fidelity.workers import Pool
 
 __all__ = ["ScanResult", "StageScan", "scan"]
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, bytes done, bytes planned)."""
 
-_TINY = 16 << 20  # bytes that are read sooner than a worker process is there
-_SMALLEST_TASK, _LARGEST_TASK = 8 << 20, 256 << 20
-_TASKS_A_WORKER = 4
-_UNIT_COST = 64 << 10  # to open a file costs as much as to read so many bytes
 _ROUNDS = 50
 
 
@@ -100,7 +92,7 @@ def scan(
         stage.name: _Look(pipeline, stage, store, name, now, most, progress) for stage in chosen
     }
     try:
-        with _Work(most, chosen) as work:
+        with Work(most, chosen) as work:
             for look in looks.values():
                 work.submit(look.plan())
                 look.settle(work, written, committed)
@@ -114,13 +106,6 @@ def scan(
     store.observations_table.discard(written - committed)
     told = tuple(look.told for look in looks.values() if look.told is not None)
     return ScanResult(name, now, store.version(), told)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(slots=True)
@@ -166,7 +151,7 @@ class _Look:
         self._tell_progress()
         return tasks
 
-    def take(self, task: ScanTask, result: ScanTaskResult, work: "_Work") -> None:
+    def take(self, task: ScanTask, result: ScanTaskResult, work: Work) -> None:
         """Keep what a task found; once the stage is out of reach nothing more of it is begun."""
         self.waiting -= 1
         self.bytes_done += task.size
@@ -177,7 +162,7 @@ class _Look:
             self.error = result.error
             self.waiting -= work.withdraw(self.stage.name)
 
-    def settle(self, work: "_Work", written: set[str], committed: set[str]) -> None:
+    def settle(self, work: Work, written: set[str], committed: set[str]) -> None:
         """Commit, once all tasks are done; note the files written, and those that count."""
         while self.waiting == 0 and self.told is None:
             rows, files = self._outcome()
@@ -282,82 +267,3 @@ class _Look:
 def _still_new(planned: Unit, read: Unit) -> bool:
     """Whether what was read before a conflict is part of what is still to be read."""
     return planned.start == read.start and (planned.end == -1 or read.end <= planned.end)
-
-
-def grouped(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
-    """Units as even groups, in their order, each for one task; the largest group first.
-
-    One task for small work, at least four a worker for large, so that no core waits for the last.
-    """
-    costs = [max(unit.size, 0) + _UNIT_COST for unit in units]
-    share = sum(costs) // (workers * _TASKS_A_WORKER)
-    most = min(max(share, _SMALLEST_TASK), _LARGEST_TASK)
-    groups: list[list[Unit]] = []
-    sizes: list[int] = []
-    for unit, cost in zip(units, costs, strict=True):
-        if not groups or sizes[-1] + cost > most:
-            groups.append([])
-            sizes.append(0)
-        groups[-1].append(unit)
-        sizes[-1] += cost
-    largest_first = sorted(range(len(groups)), key=sizes.__getitem__, reverse=True)
-    return [groups[n] for n in largest_first]
-
-
-class _Work:
-    """All stages' tasks, done by one pool; by this process if altogether they are tiny."""
-
-    def __init__(self, workers: int, stages: Sequence[Stage]) -> None:
-        # It imports what reading needs while the stages are being planned.
-        self._pool = Pool(workers, preloaded(stages))
-        self._tiny: list[ScanTask] = []
-        self._large = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.close()
-
-    def submit(self, tasks: Sequence[ScanTask]) -> None:
-        """Have the tasks done."""
-        self._tiny += tasks
-        cost = sum(task.size + _UNIT_COST * len(task.units) for task in self._tiny)
-        self._large = self._large or cost > _TINY
-        if self._large:
-            for task in self._tiny:
-                self._pool.submit(scan_task, task)
-            self._tiny = []
-
-    def withdraw(self, stage: str) -> int:
-        """Forget the tasks of a stage that were not begun; how many these are."""
-        before = len(self._tiny)
-        self._tiny = [task for task in self._tiny if task.stage.name != stage]
-        withdrawn = self._pool.withdraw(lambda task: task.stage.name == stage)
-        return before - len(self._tiny) + withdrawn
-
-    def results(self) -> Iterator[tuple[ScanTask, ScanTaskResult]]:
-        """Tasks and their results as they complete; meanwhile more may be submitted."""
-        while True:
-            yield from self._pool.results()
-            if not self._tiny:
-                return
-            task = self._tiny.pop(0)
-            yield task, scan_task(task)
-
-
-def preloaded(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """The modules that reading these stages needs."""
-    found = ["fidelity.decode", "fidelity.observe"]
-    if any(stage.kind == "kafka" or stage.brokers for stage in stages):
-        found.append("fidelity.sources.kafka")
-    if any(stage.record.format == "parquet" for stage in stages):
-        found.append("fidelity.sources.columnar")
-    if any(stage.paths and stage.record.format != "parquet" for stage in stages):
-        found.append("fidelity.sources.text")
-    return tuple(found)

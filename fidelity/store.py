@@ -12,30 +12,27 @@ from datetime import datetime
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable, Transaction
 
 from fidelity.config import mask
-from fidelity.delta import Conflict, DataFile, Table, told
+from fidelity.delta import Conflict, DataFile, Table
 from fidelity.errors import ConfigError, StoreError
-from fidelity.ledger import UNITS, rows_of, table_of
+from fidelity.ledger import UNITS, table_of
 from fidelity.observations import OBSERVATIONS, write_options
-from fidelity.questions import ask, connect
+from fidelity.snapshot import MERGED, MERGED_UNIT, Snapshot
 from fidelity.sources.filesystem import filesystem
+from fidelity.storage import told
 from fidelity.units import LedgerRow
 
 __all__ = ["MERGED", "MERGED_UNIT", "Conflict", "DataFile", "Snapshot", "Store"]
 
 FORMAT = "Fidelity store, format 1"
-MERGED, MERGED_UNIT = "merged:", "merged"
-"""How the scan of a row begins whose observations were added up with those of other units, and the
-unit under which they stand."""
 
 _TRIES = 20  # commits of other stages come in between; each try takes milliseconds
 _PLAIN = [column.name for column in OBSERVATIONS if not pa.types.is_nested(column.type)]
-_OBSERVATION_FILE = {**write_options(), "write_statistics": _PLAIN}
-_UNITS_FILE = {"compression": "zstd"}
+OBSERVATION_FILE = {**write_options(), "write_statistics": _PLAIN}
+UNITS_FILE = {"compression": "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +118,14 @@ class Store:
                 action="Give each pipeline a `store:` of its own.",
             )
 
-    def at(self, known_at: int | datetime | None = None) -> "Snapshot":
+    def at(self, known_at: int | datetime | None = None) -> Snapshot:
         """What the store knows now, or knew at a version of the ledger or a moment.
 
         Raises:
             StoreError: there is no such version (any more), or the store cannot be read.
         """
         try:
-            return Snapshot(self, self.units.open(known_at))
+            return Snapshot(self.units, self.observations_table, self.units.open(known_at))
         except StoreError as error:
             if known_at is None:
                 raise
@@ -160,7 +157,7 @@ class Store:
         They count for nothing until they are committed.
         """
         name = f"{scan}-{uuid4().hex[:12]}.parquet"
-        return self.observations_table.write(name, batches, _OBSERVATION_FILE)
+        return self.observations_table.write(name, batches, OBSERVATION_FILE)
 
     def discard(self, scan: str, keep: Iterable[str] = ()) -> None:
         """Remove the data files of a scan that will not be committed."""
@@ -204,15 +201,13 @@ class Store:
         file = self.units.write(
             f"{scan}-{uuid4().hex[:12]}.parquet",
             table_of(rows, based_on + 1, observed).to_batches(),
-            _UNITS_FILE,
+            UNITS_FILE,
         )
         if file is None:
             raise ValueError("a commit without rows")
         try:
             self._add_units(file, stage, based_on)
-        except BaseException:
-            if self._holds(file, stage, based_on):
-                return based_on + 1  # it failed after it had come through
+        except (Conflict, StoreError):
             self.units.discard([file.name])
             raise
         return based_on + 1
@@ -246,65 +241,6 @@ class Store:
                         f"the store cannot be written: {error}", where=mask(self.uri)
                     ) from error
 
-    def _holds(self, file: DataFile, stage: str, based_on: int) -> bool:
-        try:
-            opened = self.units.open()
-            held: bool = _commits(opened, stage) > based_on and file.name in _names(opened)
-        except StoreError:
-            return False
-        return held
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The ledger at one version, and the observations that go with it."""
-
-    store: Store
-    table: DeltaTable
-
-    @property
-    def version(self) -> int:
-        """The ledger's version."""
-        version: int = self.table.version()
-        return version
-
-    def ledger(self, stage: str) -> list[LedgerRow]:
-        """A stage's rows in force, see Store.ledger."""
-        return rows_of(self._in_force(ds.field("stage") == stage))
-
-    def in_force(self) -> pa.Table:
-        """Which observations count: stage, scan, unit; one row each.
-
-        Observations that were merged stand under the unit `merged` of a scan of their own.
-        """
-        rows = self._in_force(None)
-        read = rows.filter((pc.field("status") == "read") & (pc.field("kind") != "stage"))
-        merged = pc.starts_with(read["scan"], MERGED)
-        unit = pc.if_else(merged, MERGED_UNIT, read["key"])
-        columns = {"stage": read["stage"], "scan": read["scan"], "unit": unit}
-        return pa.table(columns).group_by(list(columns)).aggregate([])
-
-    def observations(self) -> ds.Dataset:
-        """All observations that were made when the ledger had this version; not all need count.
-
-        The version of `observations` is the newest that the ledger speaks of: what its rows need
-        was there by then, and what has been cleared away by then, none of its rows needs.
-        """
-        table = self.store.observations_table
-        return table.dataset(table.open(self._observed()))
-
-    def _observed(self) -> int:
-        with told(self.store.uri, "read"):
-            rows = self.store.units.dataset(self.table).to_table(columns=["observed"])
-            return int(pc.max(rows["observed"]).as_py() or 0)
-
-    def _in_force(self, of: ds.Expression | None) -> pa.Table:
-        with told(self.store.uri, "read"):
-            units = self.store.units.dataset(self.table).to_table(filter=of)
-        with connect() as connection:
-            connection.register("units", units)
-            return ask(connection, "ledger_in_force").to_arrow_table().cast(UNITS)
-
 
 def check_spec(stage: str, spec: str, ledger: Iterable[LedgerRow], store: Store) -> None:
     """Refuse to mix observations that were made by different record specs or windows.
@@ -327,7 +263,3 @@ def _commits(table: DeltaTable, stage: str) -> int:
 
 def _name(stage: str) -> str:
     return f"stage:{stage}"
-
-
-def _names(table: DeltaTable) -> set[str]:
-    return set(pa.table(table.get_add_actions())["path"].to_pylist())

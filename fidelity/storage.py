@@ -1,0 +1,88 @@
+"""Where a store lies: options by deltalake's names, and failures told in one paragraph."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pyarrow as pa
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from fidelity.config import mask
+from fidelity.errors import StoreError
+
+
+def storage_options(uri: str, options: Mapping[str, str]) -> dict[str, str]:
+    """The user's options by the names of deltalake's object store."""
+    if not uri.startswith(("s3://", "s3a://")):
+        return dict(options)
+    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    given = {_S3_NAMES.get(name.lower(), name): value for name, value in options.items()}
+    scheme = given.pop("scheme", "https")
+    endpoint = given.get("AWS_ENDPOINT_URL")
+    if endpoint is not None and "://" not in endpoint:
+        given["AWS_ENDPOINT_URL"] = endpoint = f"{scheme}://{endpoint}"
+    if endpoint is not None and endpoint.startswith("http://"):
+        given.setdefault("AWS_ALLOW_HTTP", "true")
+    return given
+
+
+_S3_NAMES = {
+    **dict.fromkeys(("access_key", "key"), "AWS_ACCESS_KEY_ID"),
+    **dict.fromkeys(("secret_key", "secret"), "AWS_SECRET_ACCESS_KEY"),
+    **dict.fromkeys(("session_token", "token"), "AWS_SESSION_TOKEN"),
+    "region": "AWS_REGION",
+    **dict.fromkeys(
+        ("endpoint", "endpoint_override", "endpoint_url", "aws_endpoint", "aws_endpoint_url"),
+        "AWS_ENDPOINT_URL",
+    ),
+    "anonymous": "AWS_SKIP_SIGNATURE",
+}
+
+
+@contextmanager
+def told(where: str, done: str) -> Iterator[None]:
+    """Turn what storage, Arrow and deltalake raise into a StoreError of one paragraph.
+
+    Args:
+        where: the store's or the table's address.
+        done: what could not be done, as in "cannot be written".
+    """
+    try:
+        yield
+    except (OSError, DeltaError, pa.ArrowException, ValueError) as error:
+        what, action = _told(error, done)
+        raise StoreError(what, where=mask(where), action=action) from error
+
+
+_ADVICE = (
+    (
+        ("no space left", "errno 28", "os error 28", "disk quota", "errno 122", "os error 122"),
+        "the disk is full.",
+        "Free some space and run again: what was committed before still counts.",
+    ),
+    (
+        ("file too large", "errno 27", "os error 27"),
+        "a file would grow over the limit that is set for this process (ulimit -f).",
+        "Raise the limit and run again: what was committed before still counts.",
+    ),
+    (
+        ("read-only file system", "errno 30", "os error 30"),
+        "the store lies on a read-only file system.",
+        "Reports can be made from it; a scan needs a store that it can write.",
+    ),
+    (
+        ("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden", "403"),
+        "access to the store is denied.",
+        "Check its permissions, or the credentials under `options`.",
+    ),
+)
+
+
+def _told(error: BaseException, done: str) -> tuple[str, str]:
+    text = " ".join(mask(str(error)).split())
+    for marks, what, action in _ADVICE:
+        if any(mark in text.lower() for mark in marks):
+            return f"the store cannot be {done}: {what}", action
+    if isinstance(error, TableNotFoundError):
+        return "there is no store here.", "`fidelity scan` makes one."
+    return f"the store cannot be {done}: {text[:400]}", ""
