@@ -4,7 +4,6 @@ Law: without the ids that were put in, the lines are byte for byte what they wer
 carry an id (blank, already stamped, not valid) are passed on as they are, and counted.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -119,10 +118,6 @@ def _places(
     if line_format == "text":
         return text_places(buffer, starts, ends)
     places, verdicts = json_places(buffer, starts, ends)
-    if b'"fid"' in data:  # to the scanner a member that is null is absent; here it is not
-        named = [found.start() for found in re.finditer(rb'"fid"', data)]
-        lines = np.searchsorted(starts, named, "right") - 1
-        verdicts[lines[verdicts[lines] == MEMBER]] = UNSURE
     for row in np.flatnonzero(verdicts == UNSURE).tolist():
         verdicts[row], place = slow_json_place(data[starts[row] : ends[row]])
         places[row] = starts[row] + place

@@ -25,13 +25,15 @@ from fidelity.decode.scanner import (
 from fidelity.decode.utf8 import is_text
 from fidelity.decode.values import UNSURE as NO_HEX
 from fidelity.decode.values import hex_digits
-from fidelity.decode.words import Number, address, byte, peek, word
+from fidelity.decode.words import Number, address, byte, lowest, peek, quotes, word
 
 UNSURE, TEXT, MEMBER, ONLY_MEMBER, ALREADY, MALFORMED, BLANK = range(7)
 """Verdicts on a line. TEXT, MEMBER (after others) and ONLY_MEMBER are stamped; UNSURE is asked
 again of `slow_json_place`."""
 
 _SUFFIX = np.uint64(int.from_bytes(b" fid=", "little"))
+_NAME = np.uint64(int.from_bytes(b'"fid"', "little"))
+_ONE = np.uint64(1)
 _FIVE = np.uint64(0xFFFFFFFFFF)
 _CLOSE = 0x7D
 _FID = Members([b"fid"])
@@ -80,6 +82,20 @@ def _text_verdicts(base: Number, starts: Places, ends: Places, verdicts: Verdict
 
 
 @njit(cache=True)
+def _named(start: Number, end: Number) -> bool:
+    """Whether a line holds `"fid"` at all: to the scanner a member that is null is absent."""
+    at = start
+    while at < end:
+        found = quotes(at)
+        while found != 0:
+            if word(at + lowest(found)) & _FIVE == _NAME:
+                return True
+            found &= found - _ONE
+        at += 64
+    return False
+
+
+@njit(cache=True)
 def _json_verdicts(
     base: Number,
     starts: Places,
@@ -97,6 +113,8 @@ def _json_verdicts(
             verdicts[line] = UNSURE
         elif peek(scratch, FORMS) != ABSENT:
             verdicts[line] = ALREADY
+        elif _named(start, end):
+            verdicts[line] = UNSURE
         else:
             close = end - 1
             while byte(close) != _CLOSE:
