@@ -1,0 +1,132 @@
+"""Reading Kafka in bulk against a bare librdkafka consume() loop, in one run, from one broker.
+
+    python -m benchmarks.kafka [records]
+
+Records of about 170 bytes, lz4, written by librdkafka. The loop is given settings that suit it:
+by default it stands still for a second whenever its queue was full (fetch.queue.backoff.ms), and
+takes seven times as long. It asks for no more than is left, else its last call waits in vain.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from benchmarks.generate import json_lines
+from examples.brokers import Broker
+from fidelity.config import Pipeline, Place, RecordSpec, Stage
+from fidelity.scan import scan
+from fidelity.sources import kafka
+from fidelity.sources.planning import Wanted
+from fidelity.store import Store
+from fidelity.warm import warm
+
+RUNS = 3
+TOPIC = "records"
+JSON_RATIO, HEADER_RATIO = 3.5, 6.0
+"""How many times faster a full scan must be than the loop: ids in JSON values, ids in headers."""
+
+_LOOP = {"fetch.queue.backoff.ms": 5, "enable.auto.commit": False, "group.id": "benchmark"}
+_CONSUME = 1_000
+_IN_JSON = RecordSpec(stream=Place(field="type"), origin=Place(field="host"))
+_IN_HEADERS = RecordSpec(
+    id=Place(header="fid"),
+    time=Place(builtin="timestamp"),
+    stream=Place(builtin="topic"),
+    origin=Place(constant="one"),
+)
+
+
+def fill(broker: Broker, records: int) -> None:
+    """Write the records to one partition, each with its id as a header, too."""
+    address: dict[str, str | int | float | bool] = {"bootstrap.servers": broker.address}
+    admin = AdminClient(address)
+    admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(30)
+    limits = {"queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 1 << 20}
+    producer = Producer({**address, **limits, "compression.type": "lz4", "linger.ms": 50})
+    for chunk in json_lines(records):
+        for line in chunk.splitlines():
+            at = line.index(b'"fid":"') + 7
+            fid = bytes.fromhex(line[at : at + 8].decode())
+            while True:
+                try:
+                    producer.produce(TOPIC, value=line, headers=[("fid", fid)])
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+def consume(broker: Broker, records: int) -> None:
+    """The bare loop: take every message, do nothing with it."""
+    consumer = Consumer(_LOOP | {"bootstrap.servers": broker.address})
+    consumer.assign([TopicPartition(TOPIC, 0, 0)])
+    left = records
+    while left:
+        left -= len(consumer.consume(min(_CONSUME, left), 5))
+    consumer.close()
+
+
+def read(broker: Broker, records: int) -> None:
+    """Fetch, check, decompress, lay out."""
+    stage, count = _stage(broker, _IN_JSON), 0
+    for unit in kafka.plan(stage, [], time.time_ns() // 1000, 0).units:
+        for lines in kafka.read(unit, stage, Wanted(key=False)):
+            count += len(lines)
+    assert count == records
+
+
+def scanned(broker: Broker, records: int, spec: RecordSpec) -> None:
+    """A full scan by one worker into a new store: read, decode, observe, write, commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        stage = _stage(broker, spec)
+        pipeline = Pipeline(name="benchmark", store=folder, stages=(stage,), workers=1)
+        store = Store.open(str(Path(folder) / "store"), "benchmark")
+        done = scan(pipeline, store, workers=1)
+        assert [one.records for one in done.stages] == [records]
+
+
+def _stage(broker: Broker, spec: RecordSpec) -> Stage:
+    return Stage(name="kafka", kind="kafka", brokers=broker.address, topics=(TOPIC,), record=spec)
+
+
+def measure(records: int) -> dict[str, float]:
+    """Nanoseconds a record, each the best of several runs that take turns."""
+    warm()
+    with Broker("benchmark", {"log.segment.bytes": str(1 << 30)}) as broker:
+        fill(broker, records)
+        steps: dict[str, Callable[[], None]] = {
+            "librdkafka consume()": lambda: consume(broker, records),
+            "bulk read": lambda: read(broker, records),
+            "full scan, ids in JSON": lambda: scanned(broker, records, _IN_JSON),
+            "full scan, ids in headers": lambda: scanned(broker, records, _IN_HEADERS),
+        }
+        best = dict.fromkeys(steps, float("inf"))
+        for _ in range(RUNS):
+            for name, step in steps.items():
+                begun = time.perf_counter_ns()
+                step()
+                best[name] = min(best[name], (time.perf_counter_ns() - begun) / records)
+    return best
+
+
+def main() -> int:
+    """Print the figures; 1 if a scan is slower than it must be."""
+    records = int(sys.argv[1]) if len(sys.argv) > 1 else 3_000_000
+    best = measure(records)
+    loop = best["librdkafka consume()"]
+    for name, ns in best.items():
+        print(f"{name:28} {ns:8.0f} ns a record {loop / ns:8.1f} times as fast as the loop")
+    in_json = loop / best["full scan, ids in JSON"]
+    in_headers = loop / best["full scan, ids in headers"]
+    return 0 if in_json >= JSON_RATIO and in_headers >= HEADER_RATIO else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
