@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fidelity.config import mask
-from fidelity.delta import told
+from fidelity.storage import told
 from fidelity.errors import StoreError, UsageError
 from fidelity.report import Report, from_iso
 from fidelity.report.json import parse, render
