@@ -1,22 +1,23 @@
-"""Whereabouts: at which stages was the record with one id seen?
+"""Whereabouts: at which stages was the record with one id seen, and where does it lie there?
 
-The sketches say in which windows and streams it may be; only the units of those are read again.
+The sketches, and the runs of sequence numbers, say in which windows and streams of which units it
+may be; only those units are read again.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from fidelity.config import Pipeline
+from fidelity.config import Pipeline, mask
 from fidelity.identity import producer_seed, sequences_of
 from fidelity.questions import ask, connect
 from fidelity.report import TIME, iso
-from fidelity.store import Snapshot
-from fidelity.trace import trace
+from fidelity.sketch import BITS, CELLS
+from fidelity.store import MERGED_UNIT, Snapshot
+from fidelity.trace import copies
 from fidelity.units import LedgerRow
 
 Scope = tuple[int, str]
@@ -25,14 +26,17 @@ Scope = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Copies of the id at one stage, from one producer."""
+    """One copy of the id at one stage. Times are microseconds."""
 
     stage: str
-    window: int  # microseconds
+    time: int
+    window: int
     stream: str
     origin: str
     sequence: int | None  # None for opaque ids
-    copies: int
+    path: str  # file or topic
+    partition: int | None  # None in a file
+    offset: int  # in bytes of a text file (decompressed), in rows of a Parquet file, in records
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,16 @@ class Whereabouts:
             "sightings": [
                 {
                     "stage": each.stage,
+                    "time": iso(each.time),
                     "window": iso(each.window),
                     "stream": each.stream,
                     "origin": each.origin,
                     "sequence": each.sequence,
-                    "copies": each.copies,
+                    "position": {
+                        "path": each.path,
+                        "partition": each.partition,
+                        "offset": each.offset,
+                    },
                 }
                 for each in self.sightings
             ],
@@ -80,42 +89,57 @@ def whereabouts(
         window: only windows that start in [from, to), microseconds.
     """
     asked = [stage.name for stage in pipeline.stages if not stages or stage.name in stages]
-    scopes = _scopes(snapshot, id, window)
+    may_hold = _may_hold(snapshot, id, window)
     sightings: list[Sighting] = []
     untold: dict[str, str] = {}
-    # A trace looks at two stages at once, so each is read once.
-    for at in range(0, len(asked), 2):
-        here, there = asked[at], asked[min(at + 1, len(asked) - 1)]
-        both = sorted({*scopes.get(here, ()), *scopes.get(there, ())})
-        if not both:
+    for name in asked:
+        found = may_hold.get(name)
+        if found is None:
             continue
-        traced = trace(pipeline, here, there, ledger, both, _asked(both, id))
+        rows = [row for row in ledger if row.unit.stage == name and found.holds(row)]
+        scopes = sorted(found.scopes)
+        traced = copies(pipeline, [name], rows, scopes, _asked(scopes, id))
         for reason in list(traced.untraceable.values())[:1]:
-            untold[here] = untold[there] = reason
-        counts = {here: "r", there: "d"}  # of a stage against itself, d is what counts
-        for stage, column in counts.items():
-            sightings += _sightings(pipeline, stage, column, traced.rows)
-    order = {name: place for place, name in enumerate(asked)}
-    sightings.sort(key=lambda each: (order[each.stage], each.window, each.stream, each.origin))
+            untold[name] = reason
+        sightings += _sightings(pipeline, name, traced.rows)
     return Whereabouts(id, tuple(asked), tuple(sightings), untold)
 
 
-def _scopes(snapshot: Snapshot, id: int, window: tuple[int, int] | None) -> dict[str, list[Scope]]:
-    """By stage, the scopes whose sketches have something in each of the id's three cells."""
+@dataclass(slots=True)
+class _MayHold:
+    """Scopes and units of one stage that an id may be in."""
+
+    scopes: set[Scope] = field(default_factory=set)
+    units: set[tuple[str, str]] = field(default_factory=set)  # (scan, unit)
+
+    def holds(self, row: LedgerRow) -> bool:
+        return (row.scan, row.unit.key) in self.units or (row.scan, MERGED_UNIT) in self.units
+
+
+def _may_hold(snapshot: Snapshot, id: int, window: tuple[int, int] | None) -> dict[str, _MayHold]:
+    """By stage, what has something in each of the id's three cells and holds its sequence."""
     first, last = window or (-(2**63), 2**63 - 1)
+    cells = {f"cell_{band}": id >> BITS * band & (CELLS - 1) for band in range(3)}
     with connect() as connection:
         connection.register("in_force", snapshot.in_force())
         connection.register("observations", snapshot.observations())
-        rows = _rows(connection, id, first, last)
-    found: dict[str, list[Scope]] = {}
-    for stage, start, stream in rows:
-        found.setdefault(stage, []).append((start, stream))
+        connection.register("producers", _sequences(connection, id))
+        rows = ask(connection, "whereabouts", first=first, last=last, **cells).fetchall()
+    found: dict[str, _MayHold] = {}
+    for stage, scan, unit, start, stream in rows:
+        here = found.setdefault(stage, _MayHold())
+        here.scopes.add((start, stream))
+        here.units.add((scan, unit))
     return found
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, id: int, first: int, last: int) -> list[Any]:
-    cells = {f"cell_{band}": id >> 7 * band & 127 for band in range(3)}
-    return ask(connection, "whereabouts", first=first, last=last, **cells).fetchall()
+def _sequences(connection: duckdb.DuckDBPyConnection, id: int) -> pa.Table:
+    """Which sequence number each producer would have given the id: (stream, origin, sequence)."""
+    producers = ask(connection, "whereabouts_producers").to_arrow_table()
+    names = zip(producers["stream"].to_pylist(), producers["origin"].to_pylist(), strict=True)
+    seeds = [producer_seed(stream, origin) for stream, origin in names]
+    sequences = sequences_of([id] * len(seeds), seeds).astype("int64")
+    return producers.append_column("sequence", pa.array(sequences))
 
 
 def _asked(scopes: Sequence[Scope], id: int) -> pa.Table:
@@ -128,25 +152,26 @@ def _asked(scopes: Sequence[Scope], id: int) -> pa.Table:
     )
 
 
-def _sightings(pipeline: Pipeline, stage: str, column: str, rows: pa.Table) -> list[Sighting]:
+def _sightings(pipeline: Pipeline, stage: str, rows: pa.Table) -> list[Sighting]:
     opaque = pipeline.stage(stage).record.opaque
-    plain = rows.set_column(
-        rows.schema.get_field_index("window"), "window", rows["window"].cast(pa.int64())
-    )
+    for name in ("time", "window"):  # as numbers: Python's datetime ends at year 9999
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, name, rows[name].cast(pa.int64()))
     return [
         Sighting(
             stage=stage,
+            time=row["time"],
             window=row["window"],
             stream=row["stream"],
             origin=row["origin"],
             sequence=None if opaque else _sequence(row["id"], row["stream"], row["origin"]),
-            copies=row[column],
+            path=mask(row["path"]),
+            partition=None if row["partition"] == -1 else row["partition"],
+            offset=row["position"],
         )
-        for row in plain.to_pylist()
-        if row[column]
+        for row in rows.to_pylist()
     ]
 
 
-@cache
 def _sequence(id: int, stream: str, origin: str) -> int:
     return int(sequences_of([id], producer_seed(stream, origin))[0])

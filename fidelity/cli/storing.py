@@ -1,5 +1,7 @@
 """`store`: what is kept of earlier scans and runs."""
 
+from typing import Annotated
+
 import typer
 
 from fidelity.cli import options, output
@@ -12,13 +14,26 @@ app = typer.Typer(
 
 
 @app.command()
-def compact(pipeline: options.PipelineFile, quiet: options.Quiet = False) -> int:
+def compact(
+    pipeline: options.PipelineFile,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--everything",
+            help="Also what may belong to a scan under way, and all earlier versions. Only when "
+            "nothing else uses the store.",
+        ),
+    ] = False,
+    quiet: options.Quiet = False,
+) -> int:
     """Merge small files, and remove what scans that died left behind."""
-    from fidelity.audit import opened_store
     from fidelity.config import load
 
-    done = opened_store(load(pipeline)).compact()
-    output.note(str(done), quiet)
+    loaded = load(pipeline)
+    from fidelity.audit import opened_store
+    from fidelity.compact import compact as made
+
+    output.note(str(made(loaded, opened_store(loaded), everything)), quiet)
     return 0
 
 

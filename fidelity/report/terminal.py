@@ -18,7 +18,7 @@ from fidelity.config.values import duration_text
 from fidelity.report import Books, Finding, Report, figures, with_plain_window
 
 if TYPE_CHECKING:
-    from fidelity.whereabouts import Whereabouts
+    from fidelity.whereabouts import Sighting, Whereabouts
 
 # Told apart by people who do not see red and green alike: blue, orange, grey, magenta.
 _STYLES = {"pass": "blue", "fail": "bold dark_orange", "pending": "dim", "unknown": "magenta"}
@@ -51,27 +51,30 @@ def windows(report: Report, console: Console) -> None:
 
 def whereabouts(seen: "Whereabouts", console: Console) -> None:
     """Print where an id was seen."""
-    table = _table("stage", "window", "stream", "origin")
-    for name in ("sequence", "copies"):
-        table.add_column(name, justify="right", overflow="fold")
-    for stage in seen.stages:
-        sightings = [each for each in seen.sightings if each.stage == stage]
-        for each in sightings:
-            table.add_row(
-                figures.shown(stage),
-                figures.moment(each.window),
-                figures.shown(each.stream),
-                figures.shown(each.origin),
-                "-" if each.sequence is None else str(each.sequence),
-                figures.count(each.copies),
-            )
-        if not sightings:
-            told = "could not be read again" if stage in seen.untold else "not seen"
-            table.add_row(figures.shown(stage), told)
+    width = max((len(stage) for stage in seen.stages), default=0)
     console.print(f"id {seen.id:08x}")
-    console.print(table)
-    for stage, reason in seen.untold.items():
-        console.print(f"{figures.shown(stage)}: {figures.shown(reason)}")
+    for stage in seen.stages:
+        name = f"{figures.shown(stage):{width}}"
+        found = [each for each in seen.sightings if each.stage == stage]
+        for each in found:
+            console.print(f"{name}  {_sighting(each)}")
+            console.print(f"{'':{width}}  {_position(each)}", soft_wrap=True)
+        if stage in seen.untold:
+            reason = figures.shown(seen.untold[stage])
+            console.print(f"{name}  could not be read again: {reason}", soft_wrap=True)
+        elif not found:
+            console.print(f"{name}  not seen")
+
+
+def _sighting(seen: "Sighting") -> str:
+    told = [figures.moment(seen.time), seen.stream, seen.origin]
+    told += [] if seen.sequence is None else [f"sequence {seen.sequence}"]
+    return "  ".join(figures.shown(part) for part in told)
+
+
+def _position(seen: "Sighting") -> str:
+    partition = "" if seen.partition is None else f", partition {seen.partition}"
+    return f"{figures.shown(seen.path)}{partition}, at {seen.offset:,}"
 
 
 def _table(*names: str) -> Table:
