@@ -22,7 +22,7 @@ from fidelity.stamp.embed import LineFormat
 from fidelity.stamp.pipe import pipe
 
 LIMIT = 1000
-RUNS = 5
+RUNS = 9
 LINE = (
     '{"ts": "2026-07-01T12:%02d:%02d.123456Z", "host": "host1", "type": "access", "level": "info", '
     '"msg": "GET /api/v1/orders 0123456789abcdef 0.123456 and some more text here to fill"}\n'
