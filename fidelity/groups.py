@@ -104,7 +104,14 @@ def assign(
     low, high = np.int64(0), np.int64(0)
     last_names, last = np.int64(-1), _NONE
     for i in range(len(id)):
-        if (flaw[i] != 0 and flaw[i] != _FUTURE) or (sample > 1 and id[i] % sample != 0):
+        if flaw[i] != 0 and flaw[i] != _FUTURE:
+            groups[i] = _NONE
+            continue
+        if sample > 1 and id[i] % sample != 0:
+            # The scope is there even if none of its ids is sampled: that none is, is known then.
+            start = np.int64(time[i] // window * window)
+            if _scope_of(start, stream[i], scope_table, scope_window, scope_stream, used) < 0:
+                return i
             groups[i] = _NONE
             continue
         names = np.int64(stream[i]) << 32 | np.int64(origin[i])

@@ -220,7 +220,7 @@ class _Sums:
         """Everything so far, without the constant columns; leaves nothing."""
         early, self.early = self.early, []
         yield from early
-        if self._used[0]:
+        if self._used[1]:
             yield self._rows()
 
     def _rows(self) -> pa.RecordBatch:

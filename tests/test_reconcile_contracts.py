@@ -108,6 +108,14 @@ def test_observations_without_the_sample_are_never_mistaken_for_a_sample_of_noth
     assert blind.verdict in ("fail", "unknown")
 
 
+def test_a_scope_of_which_no_id_is_sampled_is_known_to_be_due_nothing() -> None:
+    source = run_of(0, "audit", "h1", range(3))
+    assert all(copy[3] % 100_003 for copy in source)
+    world = World(chain("logs", "lake", sample=100_003), {"logs": source, "lake": Counter()})
+    report = world.reconcile(tracer=None)
+    assert (report.stages[1].filtered, report.verdict) == (3, "pass")
+
+
 @pytest.mark.parametrize(("first", "second", "both"), [(2, 3, 6), (10, 100, 100), (4, 6, 12)])
 def test_samples_compose_by_their_least_common_multiple(first: int, second: int, both: int) -> None:
     stages = (
