@@ -211,11 +211,13 @@ class Table:
 def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Row groups of a good size, however small the batches are."""
     held: list[pa.RecordBatch] = []
+    size = 0
     for batch in batches:
         held.append(batch)
-        if sum(each.nbytes for each in held) >= _PIECE:
+        size += batch.nbytes
+        if size >= _PIECE:
             yield pa.Table.from_batches(held)
-            held = []
+            held, size = [], 0
     if held:
         yield pa.Table.from_batches(held)
 

@@ -244,7 +244,9 @@ class _Look:
             units=len(read),
             records=sum(row.tally.records for row in read),
             bytes=sum(row.tally.bytes for row in read),
-            unreadable=tuple(row for row in rows if row.status == "unreadable"),
+            unreadable=tuple(
+                row for row in rows if row.status == "unreadable" and row.unit.key != LOOKED
+            ),
             noted=tuple(row for row in rows if row.unit.key in noted),
             commit=commit,
             error=self.error,

@@ -83,6 +83,6 @@ def _told(error: BaseException, done: str) -> tuple[str, str]:
     for marks, what, action in _ADVICE:
         if any(mark in text.lower() for mark in marks):
             return f"the store cannot be {done}: {what}", action
-    if isinstance(error, TableNotFoundError):
+    if isinstance(error, TableNotFoundError) and done == "read":
         return "there is no store here.", "`fidelity scan` makes one."
     return f"the store cannot be {done}: {text[:400]}", ""
