@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 
 from fidelity.errors import ConfigError
 
@@ -132,99 +130,6 @@ def _local_entry(path: str, about: os.stat_result, link: bool) -> Entry:
     )
 
 
-class ObjectStore:
-    """S3 and GCS through pyarrow. A folder exists as long as something is in it."""
-
-    remote = True
-
-    def __init__(self, inner: pafs.FileSystem, scheme: str) -> None:
-        self._inner, self._prefix = inner, f"{scheme}://"
-
-    def stat(self, path: str) -> Entry | None:
-        """The entry of that name; None if there is none."""
-        info = self._inner.get_file_info(self._key(path))
-        return None if info.type == pafs.FileType.NotFound else self._entry(info)
-
-    def children(self, folder: str) -> list[Entry]:
-        """The names in a folder, one request for every thousand."""
-        return self._list(folder, recursive=False)
-
-    def tree(self, folder: str) -> list[Entry] | None:
-        """Everything below a folder, one request for every thousand names."""
-        return self._list(folder, recursive=True)
-
-    def _list(self, folder: str, recursive: bool) -> list[Entry]:
-        selector = pafs.FileSelector(self._key(folder), recursive=recursive)
-        return [self._entry(info) for info in self._inner.get_file_info(selector)]
-
-    def _entry(self, info: pafs.FileInfo) -> Entry:
-        folder = info.type == pafs.FileType.Directory
-        modified = -1 if folder or info.mtime_ns is None else info.mtime_ns // 1000
-        size = -1 if folder else info.size
-        return Entry(self._prefix + info.path.rstrip("/"), size, modified, modified, folder)
-
-    def _key(self, path: str) -> str:
-        return path.removeprefix(self._prefix).rstrip("/")
-
-    def open(self, path: str) -> pa.NativeFile:
-        """An object open for reading at any place."""
-        return self._inner.open_input_file(self._key(path))
-
-    def write(self, path: str, content: bytes) -> None:
-        """Write a small object; stores make an upload visible when it is complete."""
-        with self._inner.open_output_stream(self._key(path)) as stream:
-            stream.write(content)
-
-
-class Hdfs:
-    """HDFS by its own protocol, without Java."""
-
-    remote = True
-
-    def __init__(self, client: Any, prefix: str) -> None:
-        self._client, self._prefix = client, prefix
-
-    def stat(self, path: str) -> Entry | None:
-        """The entry of that name; None if there is none."""
-        try:
-            return self._entry(self._client.get_file_info(self._key(path)))
-        except FileNotFoundError:
-            return None
-
-    def children(self, folder: str) -> list[Entry]:
-        """The names in a folder."""
-        about = self._client.get_file_info(self._key(folder))
-        if not about.isdir:
-            raise NotADirectoryError(None, "is a file, not a folder")
-        return [self._entry(found) for found in self._client.list_status(self._key(folder))]
-
-    def tree(self, folder: str) -> list[Entry] | None:
-        """None: folders are walked one by one, so that hidden ones cost nothing."""
-
-    def _entry(self, about: Any) -> Entry:
-        modified = about.modification_time * 1000
-        path = self._prefix + about.path.removeprefix(self._prefix)
-        return Entry(path, about.length, modified, modified, about.isdir)
-
-    def _key(self, path: str) -> str:
-        return path.removeprefix(self._prefix) or "/"
-
-    def open(self, path: str) -> pa.NativeFile:
-        """A file open for reading at any place."""
-        return pa.PythonFile(self._client.read(self._key(path)), mode="r")
-
-    def write(self, path: str, content: bytes) -> None:
-        """Write a small file whole or not at all, its folder too if need be."""
-        from hdfs_native import WriteOptions
-
-        key = self._key(path)
-        draft = f"{key}.{os.getpid()}.tmp"
-        options = WriteOptions(overwrite=True, create_parent=True)
-        with self._client.create(draft, options) as file:
-            file.write(content)
-        self._client.rename(draft, key, overwrite=True)
-
-
 def filesystem(path: str, options: Mapping[str, str]) -> Filesystem:
     """The store that a path lies in.
 
@@ -248,100 +153,20 @@ def _filesystem(
     scheme: str, authority: str, options: tuple[tuple[str, str], ...], _process: int
 ) -> Filesystem:
     settings = dict(options)
-    if scheme in ("s3", "s3a", "s3n"):
-        return ObjectStore(_s3(settings), scheme)
-    if scheme in ("gs", "gcs"):
-        return ObjectStore(_gcs(settings), scheme)
-    if scheme == "hdfs":
-        return _hdfs(authority, settings)
     if scheme in ("", "file"):
         return Local()
+    if scheme in OBJECT_STORES:
+        from fidelity.sources.object_store import object_store
+
+        return object_store(scheme, settings)
+    if scheme == "hdfs":
+        from fidelity.sources.hdfs import hdfs
+
+        return hdfs(authority, settings)
     raise ConfigError(
         f"paths of the kind {scheme}:// are not known.",
         action="Use a local path, s3://, gs:// or hdfs://.",
     )
-
-
-_S3_OPTIONS = {
-    "access_key": ("access_key", "key", "aws_access_key_id", "access_key_id"),
-    "secret_key": ("secret_key", "secret", "aws_secret_access_key", "secret_access_key"),
-    "session_token": ("session_token", "token", "aws_session_token"),
-    "region": ("region", "aws_region", "aws_default_region"),
-    "endpoint_override": (
-        *("endpoint", "endpoint_override", "endpoint_url"),
-        *("aws_endpoint", "aws_endpoint_url"),
-    ),
-    "scheme": ("scheme",),
-    "anonymous": ("anonymous", "aws_skip_signature", "skip_signature"),
-    "role_arn": ("role_arn", "aws_role_arn"),
-    "connect_timeout": ("connect_timeout",),
-    "request_timeout": ("request_timeout",),
-}
-_GCS_OPTIONS = {
-    "anonymous": ("anonymous",),
-    "endpoint_override": ("endpoint", "endpoint_override"),
-    "scheme": ("scheme",),
-    "project_id": ("project_id", "project"),
-    "target_service_account": ("target_service_account",),
-}
-
-
-def _s3(settings: dict[str, str]) -> pafs.FileSystem:
-    given: dict[str, Any] = _named(settings, _S3_OPTIONS, "S3", ignored=("aws_", "allow_http"))
-    _set_endpoint(given)
-    for name, default in (("connect_timeout", 5.0), ("request_timeout", 60.0)):
-        given[name] = float(given.get(name, default))
-    given["retry_strategy"] = pafs.AwsStandardS3RetryStrategy(max_attempts=4)
-    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-    return pafs.S3FileSystem(**given)
-
-
-def _gcs(settings: dict[str, str]) -> pafs.FileSystem:
-    given: dict[str, Any] = _named(settings, _GCS_OPTIONS, "GCS", ignored=("google_",))
-    _set_endpoint(given)
-    return pafs.GcsFileSystem(**given)
-
-
-def _set_endpoint(given: dict[str, Any]) -> None:
-    if "anonymous" in given:
-        given["anonymous"] = str(given["anonymous"]).lower() in ("true", "1", "yes")
-    endpoint = given.get("endpoint_override", "")
-    if "://" in endpoint:
-        parts = urlsplit(endpoint)
-        given["scheme"], given["endpoint_override"] = parts.scheme, parts.netloc
-
-
-def _named(
-    settings: dict[str, str],
-    known: Mapping[str, tuple[str, ...]],
-    store: str,
-    ignored: tuple[str, ...],
-) -> dict[str, Any]:
-    """The settings under the client's own names; the names that deltalake uses are known too."""
-    names = {alias: name for name, aliases in known.items() for alias in aliases}
-    named, unknown = {}, []
-    for key, value in settings.items():
-        if key.lower() in names:
-            named[names[key.lower()]] = value
-        elif not key.lower().startswith(ignored):
-            unknown.append(key)
-    if unknown:
-        raise ConfigError(
-            f"options that {store} does not have: {', '.join(sorted(unknown))}.",
-            action=f"Known are: {', '.join(aliases[0] for aliases in known.values())}.",
-        )
-    return named
-
-
-def _hdfs(authority: str, settings: dict[str, str]) -> Filesystem:
-    from hdfs_native import Client
-
-    kerberos = {name: settings.pop(name) for name in list(settings) if name.startswith("kerberos_")}
-    prefix = f"hdfs://{authority}"
-    try:
-        return Hdfs(Client(prefix if authority else None, settings or None, **kerberos), prefix)
-    except TypeError as error:
-        raise ConfigError(f"options that HDFS does not have: {error}") from None
 
 
 def reason(error: BaseException, options: Mapping[str, str] | None = None) -> str:

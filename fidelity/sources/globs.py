@@ -48,13 +48,25 @@ def is_pattern(path: str) -> bool:
     return _MAGIC.search(path) is not None
 
 
+_KINDS = {
+    FileNotFoundError: "there is no such file or folder",
+    NotADirectoryError: "a file where a folder should be",
+    PermissionError: "not allowed",
+}
+_CLOUD_KINDS = {
+    "NO_SUCH_BUCKET": "there is no such bucket",
+    "ACCESS_DENIED": "not allowed",
+    "INVALID_ACCESS_KEY": "not allowed: check the keys",
+    "UserNotFound": "not allowed: check the keys",
+    "SIGNATURE_DOES_NOT_MATCH": "not allowed: check the keys",
+    "NETWORK_CONNECTION": "the server cannot be reached",
+}
+
+
 def _kind_of(error: OSError) -> str:
-    kinds = {
-        FileNotFoundError: "there is no such file or folder",
-        NotADirectoryError: "a file where a folder should be",
-        PermissionError: "not allowed",
-    }
-    return next((text for kind, text in kinds.items() if isinstance(error, kind)), "out of reach")
+    texts = [text for kind, text in _KINDS.items() if isinstance(error, kind)]
+    texts += [text for mark, text in _CLOUD_KINDS.items() if mark in str(error)]
+    return texts[0] if texts else "out of reach"
 
 
 def _place_of(error: OSError) -> str:

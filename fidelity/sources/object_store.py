@@ -1,0 +1,138 @@
+"""S3 and GCS as a Filesystem, through pyarrow, and the options that their clients take."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from fidelity.errors import ConfigError
+from fidelity.sources.filesystem import Entry, Filesystem
+
+
+class ObjectStore:
+    """S3 and GCS through pyarrow. A folder exists as long as something is in it."""
+
+    remote = True
+
+    def __init__(self, inner: pafs.FileSystem, scheme: str) -> None:
+        self._inner, self._prefix = inner, f"{scheme}://"
+
+    def stat(self, path: str) -> Entry | None:
+        """The entry of that name; None if there is none."""
+        info = self._inner.get_file_info(self._key(path))
+        return None if info.type == pafs.FileType.NotFound else self._entry(info)
+
+    def children(self, folder: str) -> list[Entry]:
+        """The names in a folder, one request for every thousand."""
+        return self._list(folder, recursive=False)
+
+    def tree(self, folder: str) -> list[Entry] | None:
+        """Everything below a folder, one request for every thousand names."""
+        return self._list(folder, recursive=True)
+
+    def _list(self, folder: str, recursive: bool) -> list[Entry]:
+        selector = pafs.FileSelector(self._key(folder), recursive=recursive)
+        return [self._entry(info) for info in self._inner.get_file_info(selector)]
+
+    def _entry(self, info: pafs.FileInfo) -> Entry:
+        folder = info.type == pafs.FileType.Directory
+        modified = -1 if folder or info.mtime_ns is None else info.mtime_ns // 1000
+        size = -1 if folder else info.size
+        return Entry(self._prefix + info.path.rstrip("/"), size, modified, modified, folder)
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix(self._prefix).rstrip("/")
+
+    def open(self, path: str) -> pa.NativeFile:
+        """An object open for reading at any place."""
+        return self._inner.open_input_file(self._key(path))
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a small object; stores make an upload visible when it is complete."""
+        # By default pyarrow compresses what is called .gz.
+        with self._inner.open_output_stream(self._key(path), compression=None) as stream:
+            stream.write(content)
+
+
+def object_store(scheme: str, settings: dict[str, str]) -> Filesystem:
+    """The store of a scheme (s3, gs and their other names), with a stage's options.
+
+    Raises:
+        ConfigError: an option that is not known.
+    """
+    client = _gcs(settings) if scheme in ("gs", "gcs") else _s3(settings)
+    return ObjectStore(client, scheme)
+
+
+_S3_OPTIONS = {
+    "access_key": ("access_key", "key", "aws_access_key_id", "access_key_id"),
+    "secret_key": ("secret_key", "secret", "aws_secret_access_key", "secret_access_key"),
+    "session_token": ("session_token", "token", "aws_session_token"),
+    "region": ("region", "aws_region", "aws_default_region"),
+    "endpoint_override": (
+        *("endpoint", "endpoint_override", "endpoint_url"),
+        *("aws_endpoint", "aws_endpoint_url"),
+    ),
+    "scheme": ("scheme",),
+    "anonymous": ("anonymous", "aws_skip_signature", "skip_signature"),
+    "role_arn": ("role_arn", "aws_role_arn"),
+    "connect_timeout": ("connect_timeout",),
+    "request_timeout": ("request_timeout",),
+}
+_GCS_OPTIONS = {
+    "anonymous": ("anonymous",),
+    "endpoint_override": ("endpoint", "endpoint_override"),
+    "scheme": ("scheme",),
+    "project_id": ("project_id", "project"),
+    "target_service_account": ("target_service_account",),
+}
+
+
+def _s3(settings: dict[str, str]) -> pafs.FileSystem:
+    given: dict[str, Any] = _named(settings, _S3_OPTIONS, "S3", ignored=("aws_", "allow_http"))
+    _set_endpoint(given)
+    for name, default in (("connect_timeout", 5.0), ("request_timeout", 60.0)):
+        given[name] = float(given.get(name, default))
+    given["retry_strategy"] = pafs.AwsStandardS3RetryStrategy(max_attempts=4)
+    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    return pafs.S3FileSystem(**given)
+
+
+def _gcs(settings: dict[str, str]) -> pafs.FileSystem:
+    given: dict[str, Any] = _named(settings, _GCS_OPTIONS, "GCS", ignored=("google_",))
+    _set_endpoint(given)
+    return pafs.GcsFileSystem(**given)
+
+
+def _set_endpoint(given: dict[str, Any]) -> None:
+    if "anonymous" in given:
+        given["anonymous"] = str(given["anonymous"]).lower() in ("true", "1", "yes")
+    endpoint = given.get("endpoint_override", "")
+    if "://" in endpoint:
+        parts = urlsplit(endpoint)
+        given["scheme"], given["endpoint_override"] = parts.scheme, parts.netloc
+
+
+def _named(
+    settings: dict[str, str],
+    known: Mapping[str, tuple[str, ...]],
+    store: str,
+    ignored: tuple[str, ...],
+) -> dict[str, Any]:
+    """The settings under the client's own names; the names that deltalake uses are known too."""
+    names = {alias: name for name, aliases in known.items() for alias in aliases}
+    named, unknown = {}, []
+    for key, value in settings.items():
+        if key.lower() in names:
+            named[names[key.lower()]] = value
+        elif not key.lower().startswith(ignored):
+            unknown.append(key)
+    if unknown:
+        raise ConfigError(
+            f"options that {store} does not have: {', '.join(sorted(unknown))}.",
+            action=f"Known are: {', '.join(aliases[0] for aliases in known.values())}.",
+        )
+    return named
