@@ -1,28 +1,51 @@
 """Compiles the kernels once, so that no audit waits for it: `python -m fidelity.warm`.
 
-Each module with kernels has a `warm()` that calls them on a few records; numba keeps the result.
+Modules with kernels have a `warm()` that calls them on a few records; numba keeps the result. What
+is left is met by a small audit of files with a loss.
 """
 
 import importlib
+import json
+import tempfile
+from pathlib import Path
 
 MODULES = (
     "fidelity.identity",
     "fidelity.sketch",
     "fidelity.observe",
     "fidelity.decode",
-    "fidelity.sources",
-    "fidelity.sources.kafka",
+    "fidelity.reread",
+    "fidelity.sources.kafka_batches",
     "fidelity.sources.manifests",
     "fidelity.stamp.embed",
 )
+_PIPELINE = """
+pipeline: warm
+store: store
+stages:
+  source: {kind: files, path: source.jsonl}
+  sink: {kind: files, path: sink.jsonl, after: source}
+"""
 
 
 def warm() -> None:
     """Compile every kernel that is not in numba's cache."""
     for name in MODULES:
-        compiled = getattr(importlib.import_module(name), "warm", None)
-        if compiled is not None:
-            compiled()
+        importlib.import_module(name).warm()
+    with tempfile.TemporaryDirectory(prefix="fidelity-warm-") as folder:
+        _audit(Path(folder))
+
+
+def _audit(folder: Path) -> None:
+    from fidelity.audit import audit
+    from fidelity.config import load
+
+    record = {"ts": "2026-01-01T00:00:00Z", "stream": "s", "origin": "o"}
+    lines = [json.dumps(record | {"fid": f"{n:08x}"}) + "\n" for n in range(10)]
+    (folder / "source.jsonl").write_text("".join(lines))
+    (folder / "sink.jsonl").write_text("".join(lines[1:]))
+    (folder / "pipeline.yaml").write_text(_PIPELINE)
+    audit(load(folder / "pipeline.yaml"), workers=1)
 
 
 if __name__ == "__main__":

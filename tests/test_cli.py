@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -240,3 +241,22 @@ def test_an_old_locale_ends_no_report(tmp_path: Path) -> None:
     done = fidelity("check-config", a_pipeline(tmp_path), env=environment)
     assert done.returncode == 0
     assert b"lake" in done.stdout
+
+
+def test_an_interrupted_command_ends_with_130_and_tells_no_traceback() -> None:
+    stamp = subprocess.Popen(
+        [*FIDELITY, "stamp", "--stream", "a", "--origin", "h", "--format", "text"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert stamp.stdin is not None
+    assert stamp.stdout is not None
+    stamp.stdin.write(b"one\n")
+    stamp.stdin.flush()
+    assert stamp.stdout.readline().startswith(b"one fid=")  # it is at work now
+    stamp.send_signal(signal.SIGINT)
+    _, told = stamp.communicate()
+    assert stamp.returncode == 130
+    assert b"1 lines stamped" in told
+    assert b"Traceback" not in told
