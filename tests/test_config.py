@@ -266,6 +266,10 @@ def test_local_paths_are_taken_from_the_files_folder(file: File, tmp_path: Path)
           source: {kind: files, path: [./a/*.log, /abs/x, "s3://b/k", "~/h"]}
     """)
     home = os.path.expanduser("~")
+    kafka = File(folder).source(
+        "kind: kafka, brokers: b, topic: t, options: {ssl.ca.location: ca.pem, client.id: ./x}"
+    )
+    assert kafka.options == {"ssl.ca.location": f"{folder}/ca.pem", "client.id": "./x"}
     assert pipeline.store == str(tmp_path / "s")
     assert pipeline.source.paths == (
         f"{tmp_path}/odd [[]1]/a/*.log", "/abs/x", "s3://b/k", f"{home}/h",

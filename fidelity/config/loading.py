@@ -125,7 +125,11 @@ def _stage(
     section = read.section(given.get("record"), (*way, "record"), RECORD_KEYS)
     record = record_spec(read, inherited, section, (*way, "record"), kind, paths)
     brokers = ",".join(read.texts(given, way, "brokers"))
-    options = _options(read, given, way)
+    options = {
+        # A certificate's file is found from the pipeline file's folder, like any other path.
+        key: located(value, folder) if key.endswith(".location") else value
+        for key, value in _options(read, given, way).items()
+    }
     if "topic" in given:
         _check_client(read, options, (*way, "options"))
     _check_place(read, given, way, kind)
