@@ -115,6 +115,7 @@ class Broker:
         users: name -> password; adds a SASL_PLAINTEXT listener, `sasl_address`, for PLAIN and
             SCRAM-SHA-256.
         keystore: (PKCS12 file, its password); adds an SSL listener, `ssl_address`.
+        joins: a broker whose cluster this one becomes the second member of.
         memory: the heap.
     """
 
@@ -126,6 +127,7 @@ class Broker:
         folder: Path | None = None,
         users: Mapping[str, str] | None = None,
         keystore: tuple[Path, str] | None = None,
+        joins: Self | None = None,
         memory: str = "384m",
     ) -> None:
         self.name, self.memory = name, memory
@@ -138,7 +140,10 @@ class Broker:
         self.address = f"127.0.0.1:{plain}"
         self.sasl_address = f"127.0.0.1:{sasl}"
         self.ssl_address = f"127.0.0.1:{ssl}"
-        self._controller = f"127.0.0.1:{controller}"
+        self._joins = joins is not None
+        self._controller: str = joins._controller if joins else f"127.0.0.1:{controller}"
+        fresh = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._cluster: str = joins._cluster if joins else fresh
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -224,16 +229,17 @@ class Broker:
         self._process = None
 
     def _format(self, config: Path) -> str:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         scram = " ".join(
             f"--add-scram 'SCRAM-SHA-256=[name={user},password={password}]'"
             for user, password in self._users.items()
         )
         # The = keeps an id that begins with a dash from being taken for an option.
-        return f'kafka.tools.StorageTool format --cluster-id={cluster} {scram} -c "{config}"'
+        return f'kafka.tools.StorageTool format --cluster-id={self._cluster} {scram} -c "{config}"'
 
     def _properties(self) -> dict[str, str]:
-        listeners = {"PLAINTEXT": self.address, "CONTROLLER": self._controller}
+        listeners = {"PLAINTEXT": self.address}
+        if not self._joins:
+            listeners["CONTROLLER"] = self._controller
         if self._users:
             listeners["SASL_PLAINTEXT"] = self.sasl_address
         if self._keystore:
@@ -241,11 +247,11 @@ class Broker:
         return {
             **_SMALL,
             "listeners": ",".join(f"{kind}://{where}" for kind, where in listeners.items()),
-            "listener.security.protocol.map": ",".join(
-                f"{kind}:{'PLAINTEXT' if kind == 'CONTROLLER' else kind}" for kind in listeners
-            ),
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,"
+            "SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL",
             "controller.listener.names": "CONTROLLER",
             "controller.quorum.voters": f"1@{self._controller}",
+            **({"process.roles": "broker", "node.id": "2"} if self._joins else {}),
             "log.dirs": str(self.folder / "data"),
             **self._security(),
             **self._settings,

@@ -48,7 +48,9 @@ _PASSING = frozenset({5, 6, 7, 8, 9, 13, 14, 56, 74, 75, 78, 100, 103})
 """Error codes that a leader change or a broker's start explain: the protocol says to retry."""
 
 # Failures are told by our own errors; without a handler aiokafka's would go to the terminal.
+# Its debug messages hold every request, passwords among them.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+logging.getLogger("aiokafka").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 
@@ -162,6 +164,8 @@ class Cluster:
                 asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(5)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(5)
+            if not self._loop.is_running():
+                self._loop.close()
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
