@@ -12,7 +12,7 @@ from fidelity.decode.gather import gathered
 from fidelity.decode.kernel import OVER_LONG
 from fidelity.decode.names import Names
 from fidelity.decode.places import PARTS, Places, Spot
-from fidelity.decode.sql import BATCH, ask
+from fidelity.decode.sql import BATCH, question
 from fidelity.records import Lines, Slices
 
 
@@ -67,7 +67,7 @@ class Answers:
     def _fill(
         self, asked: pa.Table, found: Found, parts: Sequence[str], encoding: str, *, binary: bool
     ) -> None:
-        said = ask(asked, self._parameters(encoding, binary))
+        said = question(self._spec(encoding, binary)).ask(asked)
         at = said["n"].to_numpy()
         records = found.records
         found.malformed[at] = said["malformed"].to_numpy()
@@ -80,8 +80,8 @@ class Answers:
         if "origin" in parts:
             records.origin[at] = self._names.codes(said["origin"].combine_chunks())
 
-    def _parameters(self, encoding: str, binary: bool) -> dict[str, object]:
-        parameters: dict[str, object] = {
+    def _spec(self, encoding: str, binary: bool) -> dict[str, object]:
+        spec: dict[str, object] = {
             "format": self._places.format,
             "pointers": self._pointers,
             "id_encoding": encoding,
@@ -91,9 +91,9 @@ class Answers:
         }
         for part, spot in zip(PARTS, self._places.spots, strict=True):
             place = None if spot.pointer is None else self._pointers.index(spot.pointer) + 1
-            parameters[f"{part}_member"] = place
-            parameters[f"{part}_pattern"] = spot.pattern
-        return parameters
+            spec[f"{part}_member"] = place
+            spec[f"{part}_pattern"] = spot.pattern
+        return spec
 
 
 def given_slices(lines: Lines, spot: Spot) -> Slices | None:

@@ -25,10 +25,13 @@ BATCH = pa.schema(
         ("origin_given", pa.large_binary()),
     ]
 )
+"""The columns of sql/decode_batch.sql."""
+
+_QUESTIONS_KEPT = 16
 
 
 @lru_cache
-def _connection(process: int) -> duckdb.DuckDBPyConnection:
+def _database(process: int) -> duckdb.DuckDBPyConnection:
     del process  # a forked child must not use its parent's
     connection = questions.connect()
     connection.execute("set threads = 1")
@@ -36,25 +39,43 @@ def _connection(process: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def ask(batch: pa.Table, parameters: Mapping[str, object]) -> pa.Table:
-    """Answers for each row of a batch (schema BATCH), in any order.
+class Question:
+    """The question about records that are read in one way, prepared to be asked often."""
 
-    Returns n, malformed, id (int64), id_bytes (to be hashed), event_time, stream, origin.
+    def __init__(self, process: int, spec: Mapping[str, object]) -> None:
+        # A connection of its own: what is prepared must not be planned anew for another's sake.
+        self._connection = _database(process).cursor()
+        questions.ask(self._connection, "decode_spec", **spec)
+        questions.ask(self._connection, "decode_batch")
+        questions.ask(self._connection, "decode_records")
 
-    Raises:
-        questions.QuestionError: a bug of ours.
-    """
-    connection = _connection(os.getpid())
-    connection.register("batch", batch)
-    try:
-        return questions.ask(connection, "decode_records", **parameters).to_arrow_table()
-    finally:
-        connection.unregister("batch")
+    def ask(self, batch: pa.Table) -> pa.Table:
+        """Answers for each row of a batch (schema BATCH), in any order.
+
+        Returns n, malformed, id (int64), id_bytes (to be hashed), event_time, stream, origin.
+        """
+        self._connection.execute("truncate batch")
+        self._connection.from_arrow(batch).insert_into("batch")
+        return self._connection.execute("execute answer").to_arrow_table()
+
+
+_asked: dict[tuple[int, str], Question] = {}
+
+
+def question(spec: Mapping[str, object]) -> Question:
+    """The question for one way to read records (the keys of sql/decode_spec.sql)."""
+    process = os.getpid()
+    key = (process, repr(sorted(spec.items())))
+    if key not in _asked:
+        while len(_asked) >= _QUESTIONS_KEPT:
+            del _asked[next(iter(_asked))]
+        _asked[key] = Question(process, spec)
+    return _asked[key]
 
 
 def check_pattern(pattern: str, what: str) -> None:
     """Raises ConfigError if a user's pattern is not RE2's syntax, or has not just one group."""
-    connection = _connection(os.getpid())
+    connection = _database(os.getpid())
     for names, wanted in ((["one"], True), (["one", "two"], False)):
         try:
             connection.execute("select regexp_extract('', $1, $2)", [pattern, names]).fetchall()
@@ -79,6 +100,6 @@ def _reason(error: duckdb.Error) -> str:
 
 def first_group(pattern: str, text: str) -> str | None:
     """What a pattern's one group matches in a text; None if the pattern does not match."""
-    found = _connection(os.getpid()).execute("select group_of($1, $2)", [text, pattern]).fetchall()
+    found = _database(os.getpid()).execute("select group_of($1, $2)", [text, pattern]).fetchall()
     value: str | None = found[0][0]
     return value
