@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fidelity.errors import ConfigError, FidelityError, SourceError
+from fidelity.config import Stage
+from fidelity.errors import ConfigError, SourceError
+from fidelity.sources import Wanted, read
 from fidelity.sources.globs import files_of
+from fidelity.units import Unit
 
 TREE = [
     *("a.jsonl", "b.jsonl", "c.txt", ".hidden.jsonl", "_SUCCESS", "x1.log", "x2.log", "x3.log"),
@@ -117,7 +120,16 @@ def test_an_unknown_kind_of_path_or_option_is_a_config_error() -> None:
 def test_secrets_are_not_in_errors() -> None:
     secret = "s3cr3tvalue"
     options = {"access_key": "AKIDVALUE", "secret_key": secret, "endpoint": "http://127.0.0.1:9"}
-    with pytest.raises(FidelityError) as error:
+    with pytest.raises(SourceError, match="cannot be reached") as error:
         files_of(["s3://bucket/logs/*.log"], {**options, "region": "us-east-1"}, "s")
     assert secret not in str(error.value)
     assert "AKIDVALUE" not in str(error.value)
+
+
+def test_a_store_that_goes_away_while_units_are_read_ends_the_whole_stage() -> None:
+    stage = Stage(
+        name="lake", kind="files", options={"endpoint": "http://127.0.0.1:9", "region": "x"}
+    )
+    unit = Unit("lake", "k", "text", "s3://b/a.log", 0, 9, version="9:1", fingerprint_bytes=9)
+    with pytest.raises(SourceError, match="cannot be reached"):
+        next(read(unit, stage, Wanted()))

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,15 +37,17 @@ class Books:
         self.records: dict[str, list[bytes]] = {}
         self.split, self.commit, self.units = split, 0, list[Unit]()
 
-    def scan(self, now: int | None = None, settled: bool = False) -> list[bytes]:
-        """Plan and read; returns the records that were new."""
-        now = now or time.time_ns() // 1000
-        now += 2 * SETTLE if settled else 0
+    def scan(
+        self, settled: bool = False, meanwhile: Callable[[], object] = lambda: None
+    ) -> list[bytes]:
+        """Plan and read; returns the records that were new. `meanwhile` comes between the two."""
+        now = time.time_ns() // 1000 + (2 * SETTLE if settled else 0)
         plan = files.plan(self.stage, list(self.rows.values()), now, SETTLE, self.split)
         self.units = plan.units
         assert len({unit.key for unit in plan.units}) == len(plan.units)
         self.commit += 1
         fresh: list[bytes] = []
+        meanwhile()
         for unit in plan.units:
             row, found = self._read(unit, now)
             fresh += found
@@ -116,6 +119,11 @@ def pack(path: Path, codec: str = "gz") -> Path:
     os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))
     path.unlink()
     return target
+
+
+def rotate(log: Path, codec: str = "") -> Path:
+    rotated = log.rename(log.with_name(f"{log.name}.1"))
+    return pack(rotated, codec) if codec else rotated
 
 
 BANNER = b"# this service logs one event a line, and says so at length\n" * 20
@@ -206,6 +214,62 @@ def test_a_rotated_file_is_not_read_twice(tmp_path: Path, codec: str) -> None:
     assert books.scan(settled=True) == []
     assert books.units == []
     assert not books.status("truncated")
+
+
+@pytest.mark.parametrize("codec", ["", "gz", "zst"])
+def test_a_file_rotated_between_plan_and_read_is_followed(tmp_path: Path, codec: str) -> None:
+    books = Books(tmp_path / "a.log*", split=500)
+    log = tmp_path / "a.log"
+    append(log, BANNER + lines(*range(100)))
+    books.scan()
+    append(log, lines(*range(100, 200)) + b"record 20")
+
+    def rotated() -> None:
+        append(log, b"0 of h\n" + lines(201))
+        rotate(log, codec)
+        append(log, BANNER + lines(202))
+
+    found = books.scan(meanwhile=rotated)
+    assert found[:100] == records(*range(100, 200))  # the half line is whole where it went
+    assert not books.status("unreadable")
+    found += books.scan()
+    assert Counter(found) == Counter([*BANNER.splitlines(), *records(*range(100, 203))])
+    assert not books.status("truncated")
+    assert books.scan() == []
+
+
+def test_a_file_truncated_between_plan_and_read_is_unreadable_and_then_told(
+    tmp_path: Path,
+) -> None:
+    books = Books(tmp_path / "a.log*")
+    log = tmp_path / "a.log"
+    append(log, lines(*range(100)))
+    books.scan()
+    append(log, lines(100))
+    assert books.scan(meanwhile=lambda: log.write_bytes(lines(200))) == []
+    assert len(books.status("unreadable")) == 1
+    assert books.scan() == records(200)
+    assert not books.status("unreadable")
+    assert len(books.status("truncated")) == 1
+
+
+def test_at_a_later_stage_files_put_together_by_compaction_are_counted_once(
+    tmp_path: Path,
+) -> None:
+    for kind in ("plain", "gzip"):
+        books = Books(tmp_path / kind / "*", after="source")
+        squeeze = gzip.compress if kind == "gzip" else bytes
+        parts = [lines(*range(n, n + 100)) for n in (0, 100, 200)]
+        for n, part in enumerate(parts):
+            append(tmp_path / kind / f"part-{n}.log", squeeze(part))
+        books.scan()
+        for n in range(3):
+            (tmp_path / kind / f"part-{n}.log").unlink()
+        append(tmp_path / kind / "all.log", squeeze(b"".join(parts)))
+        books.scan()
+        assert books.books == Counter(records(*range(300)))
+        books.scan()
+        assert books.units == []
 
 
 def test_a_chain_of_rotations_at_once_is_followed(tmp_path: Path) -> None:

@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fidelity.config import Stage
-from fidelity.errors import UnreadableError
 from fidelity.records import Table
-from fidelity.sources.filesystem import Entry, filesystem, reason
-from fidelity.sources.globs import files_of
+from fidelity.sources.filesystem import Entry, filesystem
+from fidelity.sources.globs import failure, files_of
 from fidelity.sources.planning import Plan, Wanted, modified_at, size_at
 from fidelity.units import LedgerRow, Unit
 
@@ -106,7 +105,7 @@ def _unit(entry: Entry, stage: Stage, start: int, end: int, size: int) -> Unit:
 
 def read(unit: Unit, stage: Stage, wanted: Wanted, batch_rows: int = BATCH_ROWS) -> "ColumnReader":
     """The rows of a unit; UnreadableError comes while they are read."""
-    return ColumnReader(unit, stage.options, wanted.columns, batch_rows)
+    return ColumnReader(unit, stage, wanted.columns, batch_rows)
 
 
 class ColumnReader:
@@ -118,11 +117,9 @@ class ColumnReader:
         UnreadableError: the file is gone, another than planned, or no sound Parquet.
     """
 
-    def __init__(
-        self, unit: Unit, options: dict[str, str], columns: list[str], batch_rows: int
-    ) -> None:
+    def __init__(self, unit: Unit, stage: Stage, columns: list[str], batch_rows: int) -> None:
         self.end = unit.start
-        self._unit, self._options = unit, options
+        self._unit, self._stage = unit, stage
         self._columns, self._batch_rows = columns, batch_rows
         self._batches = self._guarded()
 
@@ -135,7 +132,7 @@ class ColumnReader:
     def _guarded(self) -> Iterator[Table]:
         unit = self._unit
         try:
-            store = filesystem(unit.path, self._options)
+            store = filesystem(unit.path, self._stage.options)
             with store.open(unit.path) as raw:
                 if raw.size() != size_at(unit.version):
                     raise OSError(None, "was replaced after the scan was planned")
@@ -147,12 +144,11 @@ class ColumnReader:
                 )
                 with file:
                     yield from self._tables(file)
-        except _BROKEN as error:
-            raise UnreadableError(
-                f"no Parquet file that can be read: {reason(error, self._options)}",
-                where=unit.path,
-                action="Nothing of this part is counted; the next scan tries again.",
-            ) from None
+        except OSError as error:
+            raise failure(error, unit.path, self._stage) from None
+        except pa.ArrowException as error:
+            broken = OSError(None, f"no Parquet file that can be read: {error}")
+            raise failure(broken, unit.path, self._stage) from None
 
     def _tables(self, file: pq.ParquetFile) -> Iterator[Table]:
         unit, footer = self._unit, file.metadata

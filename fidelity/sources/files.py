@@ -16,6 +16,7 @@ from fidelity.sources.fingerprint import Fingerprint, tail_of
 from fidelity.sources.globs import files_of
 from fidelity.sources.lineage import (
     Known,
+    Likeness,
     Probe,
     known_files,
     matched,
@@ -73,7 +74,10 @@ def _look(stage: Stage, known: list[Known], now: int, settle: int) -> _Look:
     there = {one.file for _, one in (*look.unchanged, *look.blocked) if one}
     pool = [one for one in known if one.file not in there]
     readable = [probe for probe in probes if not probe.error and not probe.empty]
-    pairs = matched(readable, pool)
+    # Later on it is always right to let a file leave and its successor enter; the source's
+    # files keep their books, so there what may be the same has to be taken for it.
+    least = Likeness.NAME if stage.after is None else Likeness.SURE
+    pairs = matched(readable, pool, least)
     settled = now - settle
     live = {entry.path: entry for entry, _ in look.unchanged}
     live |= {path: look.entries[path] for path in pairs}
@@ -163,8 +167,11 @@ class _Planner:
         return any(
             one.consumed
             and not one.lost
-            and one.path not in self.look.entries
-            and not (self.stage.after is None and self._was_finished(one))
+            and (
+                one.path in self.look.entries
+                or self.stage.after is not None
+                or not self._was_finished(one)
+            )
             for one in self.look.gone
         )
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import xxhash
 
-from fidelity.sources.compression import HEAD, codec_of, head_of, skip, text_of
+from fidelity.sources.compression import HEAD, head_of, skip, text_of
 
 TAIL = 256
 """Bytes of the tail digest."""
+
+MISTAKEN = "is not the file it was taken for"
+"""Reason of a unit whose file turned out, while it was read, to be another than planned."""
 
 
 def digest(content: bytes) -> str:
@@ -75,9 +78,8 @@ def tail_of(raw: pa.NativeFile, place: int) -> Tail:
     return Tail(place, digest(raw.read_at(place - start, start)))
 
 
-def still_the_same(raw: pa.NativeFile, known: Fingerprint, size: int) -> bool:
+def still_the_same(raw: pa.NativeFile, codec: str, known: Fingerprint, size: int) -> bool:
     """Whether a file's text begins as it did, and ends its known part as was expected."""
-    codec = codec_of(raw.read_at(6, 0))
     if digest(head_of(raw, codec, size, known.head_bytes)) != known.head:
         return False
     if known.check is None:

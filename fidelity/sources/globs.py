@@ -12,7 +12,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from fidelity.errors import SourceError
+from fidelity.config import Stage
+from fidelity.errors import FidelityError, SourceError, UnreadableError
 from fidelity.sources.filesystem import Entry, Filesystem, filesystem, reason
 
 _MAGIC = re.compile(r"[*?\[{]")
@@ -34,11 +35,7 @@ def files_of(
         try:
             listed = _Listing(filesystem(path, options), known).files(_normal(path))
         except OSError as error:
-            raise SourceError(
-                f"{_kind_of(error)} ({_place_of(error)}{reason(error, options)}).",
-                where=f"stage {stage}: {path}",
-                action="Check the path, that it may be read, and the stage's `options`.",
-            ) from None
+            raise _out_of_reach(error, options, f"stage {stage}: {path}") from None
         found.update((entry.path, entry) for entry in listed)
     return sorted(_each_once(found.values()), key=lambda entry: entry.path)
 
@@ -48,6 +45,23 @@ def is_pattern(path: str) -> bool:
     return _MAGIC.search(path) is not None
 
 
+def failure(error: OSError, path: str, stage: Stage) -> FidelityError:
+    """What a failure while a file is read means: for the file, or for the whole stage."""
+    why = reason(error, stage.options)
+    if any(mark in str(error) for mark in (*_CLOUD_KINDS, "Connection refused")):
+        return _out_of_reach(error, stage.options, f"stage {stage.name}: {path}")
+    advice = "Nothing of this part is counted; the next scan tries again."
+    return UnreadableError(f"{why}.", where=path, action=advice)
+
+
+def _out_of_reach(error: OSError, options: Mapping[str, str], where: str) -> SourceError:
+    return SourceError(
+        f"{_kind_of(error)} ({_place_of(error)}{reason(error, options)}).",
+        where=where,
+        action="Check the path, that it may be read, and the stage's `options`.",
+    )
+
+
 _KINDS = {
     FileNotFoundError: "there is no such file or folder",
     NotADirectoryError: "a file where a folder should be",
@@ -55,7 +69,6 @@ _KINDS = {
 }
 _CLOUD_KINDS = {
     "NO_SUCH_BUCKET": "there is no such bucket",
-    "ACCESS_DENIED": "not allowed",
     "INVALID_ACCESS_KEY": "not allowed: check the keys",
     "UserNotFound": "not allowed: check the keys",
     "SIGNATURE_DOES_NOT_MATCH": "not allowed: check the keys",
@@ -239,7 +252,7 @@ def _regex(pattern: str) -> str:
         elif pattern[i] == "?":
             text += "."
         elif close > 0:
-            inside = pattern[i + 1 : close].replace("\\", "\\\\")
+            inside = pattern[i + 1 : close].replace("\\", "\\\\").replace("[", "\\[")
             negated = inside.startswith(("!", "^"))
             text += f"[{'^' if negated else ''}{inside[negated:]}]"
             i = close

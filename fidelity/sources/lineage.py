@@ -7,7 +7,7 @@ of the other side, and the result does not depend on the order of either.
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 
@@ -15,10 +15,17 @@ import pyarrow as pa
 
 from fidelity.sources.compression import codec_of, head_of
 from fidelity.sources.filesystem import Entry, Filesystem
-from fidelity.sources.fingerprint import Fingerprint, Tail, digest, parse, tail_of, taken
+from fidelity.sources.fingerprint import (
+    MISTAKEN,
+    Fingerprint,
+    Tail,
+    digest,
+    parse,
+    tail_of,
+    taken,
+)
 from fidelity.sources.planning import modified_at
-from fidelity.sources.text import MISTAKEN
-from fidelity.units import LedgerRow
+from fidelity.units import LedgerRow, Unit
 
 CLOCK_GRAIN = 2_000_000
 """Microseconds that a compressor may lose when it hands on a modification time."""
@@ -30,8 +37,9 @@ class Likeness(IntEnum):
     """How sure it is that a file is one that the ledger knows."""
 
     NONE = 0
-    HEAD = 1  # begins alike; what follows cannot be compared without reading all of it
-    SURE = 2  # begins alike, and has the known last bytes where they were
+    NAME = 1  # begins alike, and is named as rotation does; more cannot be compared
+    HEAD = 2  # begins alike, and the reader will compare the known last bytes
+    SURE = 3  # begins alike, and has the known last bytes where they were
 
 
 @dataclass
@@ -122,6 +130,8 @@ class Probe:
         size = self.entry.size
         try:
             with self.store.open(self.entry.path) as raw:
+                if raw.size() < size:
+                    raise OSError(None, "became shorter while it was looked at")
                 self.codec = codec_of(raw.read_at(6, 0))
                 self.head = head_of(raw, self.codec, size)
                 self.fingerprint = taken(self.head, raw, self.codec, size)
@@ -158,12 +168,15 @@ class Probe:
         print_ = known.fingerprint
         if not print_.head or self.begins(print_.head_bytes) != print_.head:
             return Likeness.NONE
-        if print_.compressed == bool(self.codec):
-            if print_.tail is None or self.has(print_.tail):
-                return Likeness.SURE
-            # What was compressed anew is the same text in other bytes.
-            return Likeness.HEAD if self.codec and self._plausible(known) else Likeness.NONE
-        return Likeness.HEAD if self._plausible(known) else Likeness.NONE
+        alike_stored = print_.compressed == bool(self.codec)
+        if alike_stored and (print_.tail is None or self.has(print_.tail)):
+            return Likeness.SURE
+        if (alike_stored and not self.codec) or not self._plausible(known):
+            return Likeness.NONE
+        if not print_.compressed:
+            return Likeness.HEAD
+        # It was compressed before, and is compressed anew, or not any more.
+        return Likeness.NAME if are_kin(self.entry.path, known.path) else Likeness.NONE
 
     def _plausible(self, known: Known) -> bool:
         modified = modified_at(known.last.unit.version)
@@ -171,8 +184,13 @@ class Probe:
         return long_enough and self.entry.modified >= modified - CLOCK_GRAIN
 
 
-def matched(probes: list[Probe], known: list[Known]) -> dict[str, Known]:
+def matched(
+    probes: list[Probe], known: list[Known], least: Likeness = Likeness.NAME
+) -> dict[str, Known]:
     """Which known file each file is, by path; a path that is missing here is a new file.
+
+    Args:
+        least: how sure it has to be.
 
     What is surest comes first, then files whose path did not change, then those renamed as
     rotation does, within their folder, and then by how much of the path is the same.
@@ -185,7 +203,8 @@ def matched(probes: list[Probe], known: list[Known]) -> dict[str, Known]:
         for n in lengths:
             alike = index.get((n, probe.begins(n)), {})
             for likeness, one in _likely(probe, alike):
-                pairs.append((_rank(path, likeness, one), path, one.file, one))
+                if likeness >= least:
+                    pairs.append((_rank(path, likeness, one), path, one.file, one))
     found: dict[str, Known] = {}
     given: set[str] = set()
     for _, path, file, one in sorted(pairs, key=lambda pair: pair[:3]):
@@ -233,13 +252,12 @@ def _refuted(probe: Probe, one: Known) -> bool:
 
 def _rank(path: str, likeness: Likeness, one: Known) -> tuple[object, ...]:
     """Sorts the likelier pair first."""
-    same_folder = posixpath.dirname(path) == one.folder
     return (
         not one.consumed,
         -likeness,
         path != one.path,
-        not (same_folder and _family(path) == _family(one.path)),
-        not same_folder,
+        not are_kin(path, one.path),
+        posixpath.dirname(path) != one.folder,
         -len(posixpath.commonprefix([path, one.path])),
         -len(posixpath.commonprefix([path[::-1], one.path[::-1]])),
         one.path,
@@ -256,6 +274,12 @@ def _family(path: str) -> str:
     """The name that a rotated file had at first: of a.log, a.log.1, a.log.2.gz, a-20240101.log."""
     name = _COMPRESSED.sub("", posixpath.basename(path))
     return _AT_END.sub("", _BEFORE_KIND.sub("", name)) or name
+
+
+def are_kin(path: str, other: str) -> bool:
+    """Whether rotation may have made one of these names of the other."""
+    same_folder = posixpath.dirname(path) == posixpath.dirname(other)
+    return same_folder and _family(path) == _family(other)
 
 
 def originals(path: str) -> set[str]:
@@ -275,3 +299,28 @@ def new_identity(path: str, head: Fingerprint, others: Iterable[str]) -> str:
         if identity not in given:
             return identity
         number += 1
+
+
+def found_again(unit: Unit, entries: Iterable[Entry], store: Filesystem) -> Unit | None:
+    """The unit at its file's new place, if the file was renamed or compressed since the plan.
+
+    Only names that rotation gives are looked at. What is compressed is checked by the reader.
+    """
+    known = Known(unit.file, [LedgerRow(unit, "read", "", -1, "")])
+    for entry in entries:
+        if entry.path == unit.path or entry.problem or not are_kin(entry.path, unit.path):
+            continue
+        probe = Probe(entry, store)
+        likeness = probe.likeness(known)
+        if likeness is Likeness.SURE:
+            return replace(unit, path=entry.path)
+        if likeness is Likeness.HEAD:
+            print_ = probe.fingerprint.expecting(known.fingerprint.tail)
+            return replace(
+                unit,
+                path=entry.path,
+                version=entry.version,
+                fingerprint=str(print_),
+                fingerprint_bytes=print_.head_bytes,
+            )
+    return None

@@ -5,16 +5,18 @@ line belongs to the unit in which it starts; a line starts at 0 or after a newli
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pyarrow as pa
 
 from fidelity.config import Stage
-from fidelity.errors import UnreadableError
+from fidelity.errors import FidelityError
 from fidelity.records import Lines
 from fidelity.sources.compression import codec_of, head_of, skip, text_of
-from fidelity.sources.filesystem import READ_AHEAD, filesystem, reason
-from fidelity.sources.fingerprint import parse, still_the_same
+from fidelity.sources.filesystem import READ_AHEAD, filesystem
+from fidelity.sources.fingerprint import MISTAKEN, parse, still_the_same
+from fidelity.sources.globs import failure, files_of
+from fidelity.sources.lineage import found_again
 from fidelity.sources.lines import LineSplitter
 from fidelity.sources.planning import modified_at, size_at
 from fidelity.units import Unit
@@ -25,15 +27,12 @@ BATCH = 1 << 20
 LONGEST = 64 << 20
 """A longer line is one malformed record, and is passed over without being kept."""
 
-MISTAKEN = "is not the file it was taken for"
-"""Reason of a unit whose file turned out, while it was read, to be another than planned."""
-
 _NO_END = 1 << 62
 
 
 def read(unit: Unit, stage: Stage, batch: int = BATCH, longest: int = LONGEST) -> "TextReader":
     """The lines of a unit; UnreadableError comes while they are read."""
-    return TextReader(unit, stage.options, batch, longest)
+    return TextReader(unit, stage, batch, longest)
 
 
 class TextReader:
@@ -46,9 +45,9 @@ class TextReader:
         UnreadableError: the file is gone, cut off, shorter than planned, or another file.
     """
 
-    def __init__(self, unit: Unit, options: dict[str, str], batch: int, longest: int) -> None:
+    def __init__(self, unit: Unit, stage: Stage, batch: int, longest: int) -> None:
         self.end = unit.start
-        self._unit, self._options = unit, options
+        self._unit, self._stage = unit, stage
         # A small file gets a small buffer.
         batch = min(batch, max(unit.size, 4096))
         self._splitter = LineSplitter(batch, longest, modified_at(unit.version))
@@ -61,17 +60,27 @@ class TextReader:
         return next(self._batches)
 
     def _guarded(self) -> Iterator[Lines]:
+        # One byte early: whether it is a newline tells if a line starts at unit.start.
+        begin = max(self._unit.start - 1, 0)
         try:
-            # One byte early: whether it is a newline tells if a line starts at unit.start.
-            begin = max(self._unit.start - 1, 0)
-            with _opened(self._unit, self._options, begin) as stream:
+            with self._opened(begin) as stream:
                 yield from self._lines(stream, begin)
         except OSError as error:
-            raise UnreadableError(
-                reason(error, self._options),
-                where=self._unit.path,
-                action="Nothing of this part is counted; the next scan tries again.",
-            ) from None
+            raise failure(error, self._unit.path, self._stage) from None
+
+    @contextmanager
+    def _opened(self, begin: int) -> Iterator[pa.NativeFile]:
+        """The unit's text from byte `begin`, wherever its file is now."""
+        with ExitStack() as files:
+            try:
+                text = files.enter_context(_text_of(self._unit, self._stage, begin))
+            except OSError:
+                moved = _moved(self._unit, self._stage)
+                if moved is None:
+                    raise
+                self._unit = moved
+                text = files.enter_context(_text_of(moved, self._stage, begin))
+            yield text
 
     def _lines(self, stream: pa.NativeFile, begin: int) -> Iterator[Lines]:
         unit, splitter = self._unit, self._splitter
@@ -96,21 +105,32 @@ class TextReader:
             self.end = splitter.next_start
 
 
+def _moved(unit: Unit, stage: Stage) -> Unit | None:
+    """The unit where its file went since the plan; None if it is nowhere or out of reach."""
+    if not unit.fingerprint_bytes:
+        return None
+    try:
+        entries = files_of(stage.paths, stage.options, stage.name)
+    except FidelityError:
+        return None
+    return found_again(unit, entries, filesystem(unit.path, stage.options))
+
+
 @contextmanager
-def _opened(unit: Unit, options: dict[str, str], begin: int) -> Iterator[pa.NativeFile]:
+def _text_of(unit: Unit, stage: Stage, begin: int) -> Iterator[pa.NativeFile]:
     """The unit's text from byte `begin` to where the file ended when it was planned."""
-    store = filesystem(unit.path, options)
+    store = filesystem(unit.path, stage.options)
     planned = size_at(unit.version)
     with store.open(unit.path) as raw:
+        codec = codec_of(raw.read_at(6, 0))
         if not unit.fingerprint_bytes:
             # It could not be opened when it was planned, so nothing tells what it is.
-            head_of(raw, codec_of(raw.read_at(6, 0)), raw.size())
+            head_of(raw, codec, raw.size())
             raise OSError(None, "could not be read when the scan was planned")
         if raw.size() < planned:
             raise OSError(None, f"is {planned - raw.size()} bytes shorter than when it was planned")
-        if not still_the_same(raw, parse(unit.fingerprint, unit.fingerprint_bytes), planned):
+        if not still_the_same(raw, codec, parse(unit.fingerprint, unit.fingerprint_bytes), planned):
             raise OSError(None, MISTAKEN)
-        codec = codec_of(raw.read_at(6, 0))
         if not codec:
             plain = raw.get_stream(begin, planned - begin)
             yield pa.BufferedInputStream(plain, READ_AHEAD) if store.remote else plain
