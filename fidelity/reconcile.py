@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fidelity import books, coverage, differences, findings, scopes, silence
+from fidelity import books, coverage, differences, findings, rows, scopes, silence
 from fidelity.books import Block, Figures, Head, Sight
 from fidelity.config import Pipeline
 from fidelity.coverage import View
@@ -109,7 +109,7 @@ def _report(audit: _Audit, run: str, known_at: str | None, tracer: Tracer | None
     heads, blocks, streams = _blocks(audit, found, outcomes, pairs, quiet)
     flaws = {name: coverage.flaws(view) for name, view in audit.views.items()}
     totals = tuple(
-        books.total_of(head, block, flaws[head.stage], pipeline.targets.completeness)
+        rows.total_of(head, block, flaws[head.stage], pipeline.targets.completeness)
         for head, block in zip(heads, blocks, strict=True)
     )
     order = {(head.stage, head.against or ""): at for at, head in enumerate(heads)}
@@ -140,7 +140,7 @@ def _report(audit: _Audit, run: str, known_at: str | None, tracer: Tracer | None
         collision_budget=_collisions(audit, pairs, outcomes),
         stages=totals,
         coverage=tuple(coverage.summary(view) for view in audit.views.values()),
-        balances=books.table_of(heads, blocks, streams, pipeline),
+        balances=rows.table_of(heads, blocks, streams, pipeline),
         differences=context.differences,
         findings=tuple(listed),
     )
@@ -174,12 +174,14 @@ def _added_windows(audit: _Audit, quiet: Sequence[Silence]) -> list[int]:
 
 def _outcomes(audit: _Audit, found: Scopes, tracer: Tracer | None) -> list[tuple[Scope, Outcome]]:
     """What differs in each scope that does not balance."""
-    rows = np.flatnonzero(~found.due_met & ~found.all_met)
+    unbalanced = np.flatnonzero(~found.due_met & ~found.all_met)
     may_trace = _may_trace(audit, found)
     done: list[tuple[Scope, Outcome]] = []
     unknown: dict[Edge, list[Scope]] = {edge: [] for edge in audit.edges}
     half_known: dict[Edge, list[Peeled]] = {edge: [] for edge in audit.edges}
-    for scope, cells in scopes.explained(audit.connection, audit.edges, found, rows, may_trace):
+    for scope, cells in scopes.explained(
+        audit.connection, audit.edges, found, unbalanced, may_trace
+    ):
         peeled = peel(scope, cells)
         if peeled is not None and len(peeled.open) == 0:
             done.append((scope, outcome_of(peeled)))

@@ -20,11 +20,10 @@ from fidelity.resolve import (
     Peeled,
     Scope,
     counted,
-    meets,
     outcome_of,
     passes,
-    same,
 )
+from fidelity.sides import meets, same
 
 ASKED = pa.schema([("window", TIME), ("stream", pa.string()), ("id", pa.uint32())])
 CHANGED = "the records read again are not those that were scanned"

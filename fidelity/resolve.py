@@ -8,7 +8,7 @@ Where that cannot be had the answer says so, and the trace counts the records in
 Counts are signed: positive is due and missing here, negative is here and not due.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,26 +16,19 @@ from numpy.typing import NDArray
 
 from fidelity import sketch
 from fidelity.edges import Edge
-from fidelity.identity import ids_of, producer_seed, sequences_of
+from fidelity.identity import producer_seed, sequences_of
 from fidelity.report import Evidence, Kind
-
-Ids = NDArray[np.uint32]
-Counts = NDArray[np.int64]
-
-_WHOLE = 1 << 64
-_CHUNK = 1 << 22
-_LONGEST_RUN = 1 << 27  # a run of ids is made anew to be compared: about half a second at most
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """What one stage saw of one producer in one scope. The sequence bounds are None if opaque."""
-
-    records: int
-    id_sum: int
-    id_xor: int
-    seq_first: int | None
-    seq_last: int | None
+from fidelity.sides import (
+    Counts,
+    Ids,
+    Side,
+    between_runs,
+    is_run,
+    meets,
+    run_ids,
+    same,
+    within,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,38 +182,6 @@ def counted(scope: Scope, doubt: str) -> Outcome:
     return outcome
 
 
-def is_run(side: Side, seed: int) -> bool:
-    """Whether a side is exactly the records first, first + 1, ..., last, once each.
-
-    Records, sum and exclusive or of their ids are those of the run. Another multiset within the
-    same bounds would have to agree in all of these: 96 bits.
-    """
-    if side.records == 0:
-        return True
-    if side.seq_first is None or side.seq_last is None:
-        return False
-    if side.seq_last - side.seq_first + 1 != side.records or side.records > _LONGEST_RUN:
-        return False
-    total, mixed = 0, 0
-    for ids in _run_ids(side, seed):
-        total += int(ids.sum(dtype=np.uint64))
-        mixed ^= int(np.bitwise_xor.reduce(ids))
-    return (total % _WHOLE, mixed) == (side.id_sum, side.id_xor)
-
-
-def _run_ids(side: Side, seed: int) -> Iterator[Ids]:
-    if side.seq_first is None or side.seq_last is None:
-        return
-    for start in range(side.seq_first, side.seq_last + 1, _CHUNK):
-        end = min(start + _CHUNK, side.seq_last + 1)
-        yield ids_of(np.arange(start, end, dtype=np.int64), seed)
-
-
-def same(one: Side, other: Side) -> bool:
-    """Whether two digests agree."""
-    return (one.records, one.id_sum, one.id_xor) == (other.records, other.id_sum, other.id_xor)
-
-
 def _due_cells(scope: Scope, cells: Cells) -> sketch.Cells | None:
     """The sketch of what is due. None if a producer that is not kept cannot be taken out of it."""
     edge = scope.edge
@@ -235,7 +196,7 @@ def _due_cells(scope: Scope, cells: Cells) -> sketch.Cells | None:
         seed = producer_seed(scope.stream, line.origin)
         if edge.opaque or not is_run(line.reference, seed):
             return None
-        for ids in _run_ids(line.reference, seed):
+        for ids in run_ids(line.reference, seed):
             sampled = ids[ids % np.uint64(edge.sample) == 0]
             sketch.add(due, sampled, np.full(len(sampled), -1, np.int64))
     return due
@@ -267,7 +228,7 @@ def _with_runs(
         if not (is_run(line.due, seed) and is_run(line.here, seed)):
             rest.append(line)
             continue
-        ids, counts = _between_runs(line, seed)
+        ids, counts = between_runs(line.due, line.here, seed)
         known.append((line, ids, counts))
         sketch.add(left, ids, -counts)
     if not known:
@@ -277,29 +238,6 @@ def _with_runs(
         return None
     found = _attributed(scope, rest, *decoded)
     return None if found is None else known + found
-
-
-def _between_runs(line: Line, seed: int) -> tuple[Ids, Counts]:
-    due, here = _bounds(line.due), _bounds(line.here)
-    lost, surplus = _outside(due, here), _outside(here, due)
-    ids = ids_of(np.concatenate([lost, surplus]), seed)
-    counts = np.concatenate([np.ones(len(lost), np.int64), np.full(len(surplus), -1, np.int64)])
-    return ids, counts
-
-
-def _bounds(side: Side) -> tuple[int, int]:
-    if side.records == 0 or side.seq_first is None or side.seq_last is None:
-        return 0, 0
-    return side.seq_first, side.seq_last + 1
-
-
-def _outside(run: tuple[int, int], other: tuple[int, int]) -> NDArray[np.int64]:
-    """Numbers of a half-open run that are not in the other."""
-    head = np.arange(run[0], min(run[1], max(other[0], run[0])), dtype=np.int64)
-    tail = np.arange(max(run[0], min(other[1], run[1])), run[1], dtype=np.int64)
-    if other[0] >= other[1] or other[1] <= run[0] or other[0] >= run[1]:
-        return np.arange(*run, dtype=np.int64)
-    return np.concatenate([head, tail])
 
 
 def _mixed(lines: Sequence[Line]) -> int:
@@ -336,7 +274,7 @@ def _owners(scope: Scope, lines: Sequence[Line], ids: Ids, counts: Counts) -> Co
     for at, line in enumerate(lines):
         sequences = sequences_of(ids, producer_seed(scope.stream, line.origin))
         possible[at] = np.where(
-            counts > 0, _within(line.due, sequences), _within(line.here, sequences)
+            counts > 0, within(line.due, sequences), within(line.here, sequences)
         )
     if len(ids) and not possible.any(axis=0).all():
         return None
@@ -351,24 +289,6 @@ def _owners(scope: Scope, lines: Sequence[Line], ids: Ids, counts: Counts) -> Co
                 possible[at] &= certain  # explained already: the open ids are not its
         if possible.sum() == before or not possible.any(axis=0).all():
             return None
-
-
-def _within(side: Side, sequences: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    if side.seq_first is None or side.seq_last is None:
-        return np.zeros(len(sequences), np.bool_)
-    found: NDArray[np.bool_] = (sequences >= side.seq_first) & (sequences <= side.seq_last)
-    return found
-
-
-def meets(due: Side, here: Side, ids: Ids, counts: Counts) -> bool:
-    """Whether signed counts explain how two sides differ: records, sum and exclusive or."""
-    total = int((ids.astype(np.uint64) * counts.astype(np.uint64)).sum(dtype=np.uint64))
-    mixed = int(np.bitwise_xor.reduce(ids[counts % 2 != 0], initial=0))
-    return (
-        int(counts.sum()) == due.records - here.records
-        and total == (due.id_sum - here.id_sum) % _WHOLE
-        and mixed == due.id_xor ^ here.id_xor
-    )
 
 
 def _in_reference(
@@ -386,10 +306,10 @@ def _in_reference(
     found = np.full(len(ids), -1, np.int64)
     if not scope.edge.opaque and line.reference.seq_first is not None:
         seed = producer_seed(scope.stream, line.origin)
-        within = _within(line.reference, sequences_of(ids, seed))
-        found[~within] = 0
-        if within.any() and is_run(line.reference, seed):
-            found[within] = 1
+        inside = within(line.reference, sequences_of(ids, seed))
+        found[~inside] = 0
+        if inside.any() and is_run(line.reference, seed):
+            found[inside] = 1
     for at in np.flatnonzero(found < 0):
         if not sketch.may_hold(cells.reference, int(ids[at])):
             found[at] = 0

@@ -16,7 +16,8 @@ from fidelity import sketch
 from fidelity.coverage import in_force
 from fidelity.edges import Edge
 from fidelity.questions import ask
-from fidelity.resolve import Cells, Line, Scope, Side
+from fidelity.resolve import Cells, Line, Scope
+from fidelity.sides import Side
 from fidelity.units import LOOKED, MERGED, LedgerRow
 
 Ints = NDArray[np.int64]

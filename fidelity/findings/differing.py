@@ -77,7 +77,7 @@ def _difference(edge: Edge, kind: str, rows: pa.Table) -> Finding:
     one = "1 record is" if copies == 1 else f"{copies:,} records are"
     where = several(len(windows), "window", iso(int(windows.min())))
     who = several(len(origins), "producer", next(iter(origins)))
-    shape = "" if runs is None else f", {several(runs, 'run', '')} of at most {longest:,}"
+    shape = _shape(len(rows), runs, longest)
     return Finding(
         kind="duplicates" if kind == "duplicate" else kind,
         severity="error",
@@ -97,6 +97,17 @@ def _difference(edge: Edge, kind: str, rows: pa.Table) -> Finding:
         },
         action=_ADVICE[kind].format(**names),
     )
+
+
+def _shape(ids: int, runs: int | None, longest: int | None) -> str:
+    """How the sequence numbers lie: later work says more."""
+    if runs is None or longest is None or ids == 1:
+        return ""
+    if longest == 1:
+        return ", no two in a row"
+    if runs == 1:
+        return f", one run of {longest:,}"
+    return f", {runs:,} runs of up to {longest:,}"
 
 
 def _runs(rows: pa.Table) -> tuple[int | None, int | None]:
