@@ -12,6 +12,7 @@ from datetime import datetime
 from fidelity import reconcile as books
 from fidelity import runs
 from fidelity.config import Pipeline
+from fidelity.edges import path
 from fidelity.errors import FidelityError, StoreError
 from fidelity.report import Report
 from fidelity.scan import ScanResult
@@ -102,11 +103,13 @@ def audit(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Answer:
-    """Scan the stages (none: all), reconcile all that is known, keep the run.
+    """Scan the stages and those that they come from (none: all), reconcile, keep the run.
 
     Raises ConfigError, StoreError.
     """
-    found = scan(pipeline, stages=stages, as_of=as_of, workers=workers, progress=progress)
+    needed = {each.name for name in stages for each in path(pipeline, name)}
+    looked = [stage.name for stage in pipeline.stages if stage.name in needed]
+    found = scan(pipeline, stages=looked, as_of=as_of, workers=workers, progress=progress)
     answer = reconcile(pipeline, as_of=as_of)
     return Answer(answer.report, (*found.errors, *answer.errors))
 

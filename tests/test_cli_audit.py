@@ -88,8 +88,10 @@ def trial(audited: Path, capsys: pytest.CaptureFixture[str]) -> Trial:
 
 @pytest.fixture
 def fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Trial:
-    """A pipeline through which all came, not audited yet."""
-    trial = Trial(tmp_path, capsys)
+    """A pipeline through which all came, not audited yet, in a folder with an awkward name."""
+    folder = tmp_path / "a [1] *folder"
+    folder.mkdir()
+    trial = Trial(folder, capsys)
     trial.file.write_text(PIPELINE)
     for stage in ("logs", "queue", "lake"):
         trial.write(stage, lines())
@@ -206,6 +208,14 @@ def test_narrowing_to_everything_changes_no_figure(trial: Trial) -> None:
         row["windows"] = {verdict: n for verdict, n in row["windows"].items() if n}
         row["reasons"] = sorted(row["reasons"])
         assert {**same, "flaws": row["flaws"]} == row
+
+
+def test_an_audit_of_one_stage_looks_at_those_it_comes_from(fresh: Trial) -> None:
+    report = fresh.json(0, "audit", "--stage", "queue")
+    assert {row["stage"] for row in report["stages"]} == {"queue"}
+    assert report["verdict"] == "pass"
+    assert "60 records in 1 new unit" in fresh(0, "scan")  # the lake, and nothing else
+    assert fresh.json(0, "audit")["verdict"] == "pass"
 
 
 def test_only_the_stages_that_are_named_are_scanned(fresh: Trial) -> None:
