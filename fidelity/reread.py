@@ -178,14 +178,13 @@ class _Finder:
         self.origins: dict[int, str] = {}
         self._hashes = np.empty(0, np.uint64)  # by code
         self._windows = np.unique(np.array([window for window, _ in scopes.pairs], np.int64))
-        self._by_stream: dict[str, NDArray[np.int32]] = {}
+        streams = [stream for _, stream in scopes.pairs]
+        # Row 0 is for names that are no stream of the scopes.
+        self._rows = {stream: at for at, stream in enumerate(dict.fromkeys(streams), 1)}
+        self._places = np.full((len(self._rows) + 1, len(self._windows)), -1, np.int32)
         for place, (window, stream) in enumerate(scopes.pairs):
-            of_stream = self._by_stream.setdefault(
-                stream, np.full(len(self._windows), -1, np.int32)
-            )
-            of_stream[np.searchsorted(self._windows, window)] = place
-        self._nowhere = np.full(len(self._windows), -1, np.int32)
-        self._by_code = np.empty((0, len(self._windows)), np.int32)
+            self._places[self._rows[stream], np.searchsorted(self._windows, window)] = place
+        self._row_of = np.empty(0, np.int32)  # by code
         self._asked = np.empty(0, np.uint64) if scopes.asked is None else scopes.asked
         self._likely = np.zeros(1 << 16, np.bool_)
         self._likely[(self._asked & np.uint64(0xFFFF)).astype(np.int64)] = True
@@ -201,7 +200,8 @@ class _Finder:
             records.flaw,
             self.scopes.length,
             self._windows,
-            self._by_code,
+            self._row_of,
+            self._places,
             self.scopes.asked is not None,
             self._asked,
             self._likely,
@@ -221,10 +221,10 @@ class _Finder:
             yield pa.RecordBatch.from_arrays(columns, schema=COPIES)
 
     def _know_all_names(self) -> None:
-        texts = [self._names.text(code) for code in range(len(self._by_code), len(self._names))]
+        texts = [self._names.text(code) for code in range(len(self._row_of), len(self._names))]
         if texts:
-            new = [self._by_stream.get(text, self._nowhere) for text in texts]
-            self._by_code = np.concatenate([self._by_code, np.stack(new)])
+            rows = [self._rows.get(text, 0) for text in texts]
+            self._row_of = np.concatenate([self._row_of, np.array(rows, np.int32)])
             hashes = [xxhash.xxh3_64_intdigest(text.encode()) for text in texts]
             self._hashes = np.concatenate([self._hashes, np.array(hashes, np.uint64)])
             self.origins.update(zip(hashes, texts, strict=True))
@@ -238,7 +238,8 @@ def _find(
     flaw: NDArray[np.uint8],
     length: int,
     windows: NDArray[np.int64],  # ascending
-    by_code: NDArray[np.int32],  # [stream codes, windows]: the scope's place or -1
+    row_of: NDArray[np.int32],  # by stream code
+    places: NDArray[np.int32],  # [rows, windows]: the scope's place or -1
     some_only: bool,
     asked: NDArray[np.uint64],  # scope << 32 | id, ascending
     likely: NDArray[np.bool_],  # by the low 16 bits of an id: whether one like it is asked for
@@ -259,7 +260,7 @@ def _find(
                 at = np.int64(-1)
         if at < 0:
             continue
-        found = by_code[stream[i], at]
+        found = places[row_of[stream[i]], at]
         if found >= 0 and some_only:
             key = np.uint64(found) << np.uint64(32) | np.uint64(id[i])
             place = np.searchsorted(asked, key)
@@ -278,6 +279,7 @@ def warm() -> None:
         nothing.astype(np.uint8),
         1,
         nothing,
+        nothing.astype(np.int32),
         np.empty((0, 0), np.int32),
         False,
         nothing.astype(np.uint64),

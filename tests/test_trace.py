@@ -12,9 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kafka_records import producer
+from servers import MakeTopic
 
+from examples.brokers import Broker
 from fidelity.config import Pipeline, RecordSpec, Stage
 from fidelity.decode import Names
 from fidelity.errors import StoreError
@@ -22,7 +27,7 @@ from fidelity.reading import Reading
 from fidelity.sources import plan
 from fidelity.tally import Tallying
 from fidelity.trace import Traced, copies, trace
-from fidelity.units import LedgerRow, Unit
+from fidelity.units import LedgerRow, Tally, Unit
 
 MINUTE = 60_000_000
 WINDOW = 10 * MINUTE
@@ -312,3 +317,49 @@ def test_parquet_is_traced_too(tmp_path: Path) -> None:
     pq.write_table(table.slice(100), tmp_path / "lake" / "0.parquet")
     traced = trace(audit, "source", "lake", scanned(audit), [scope(0, "a")])
     assert found(traced) == {(0, "a", "h", id): (1, 0) for id in range(100)}
+
+
+@pytest.mark.servers
+def test_a_topic_is_traced_until_retention_trims_it(
+    tmp_path: Path, kafka: Broker, make_topic: MakeTopic
+) -> None:
+    audit, topic = pipeline(tmp_path), make_topic(partitions=2)
+    queue = Stage(name="lake", kind="kafka", after="source", brokers=kafka.address, topics=(topic,))
+    audit = audit.model_copy(update={"stages": (audit.source, queue)})
+    write(tmp_path / "source" / "a.log", many(range(1000)))
+    sender = producer(kafka.address)
+    lines = (tmp_path / "source" / "a.log").read_bytes().splitlines()
+    for at, line in enumerate(lines[100:] + lines[500:503]):
+        sender.produce(topic, value=line, partition=at % 2)
+    assert sender.flush(30) == 0
+    ledger = scanned(audit)
+    traced = trace(audit, "source", "lake", ledger, [scope(0, "a")])
+    assert found(traced) == {
+        **dict.fromkeys(many(range(100)), (1, 0)),
+        **dict.fromkeys(many(range(500, 503)), (1, 2)),
+    }
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    for future in admin.delete_records([TopicPartition(topic, 1, 5)]).values():
+        future.result(30)
+    trimmed = trace(audit, "source", "lake", ledger, [scope(0, "a")])
+    assert (found(trimmed), set(trimmed.untraceable)) == ({}, {scope(0, "a")})
+
+
+def test_a_broker_that_is_down_makes_scopes_untraceable(tmp_path: Path) -> None:
+    audit = pipeline(tmp_path)
+    write(tmp_path / "source" / "a.log", many(range(10)))
+    queue = Stage(
+        name="lake",
+        kind="kafka",
+        after="source",
+        brokers="127.0.0.1:1",
+        topics=("t",),
+        options={"socket.connection.setup.timeout.ms": "1000"},
+    )
+    ledger = scanned(audit)
+    audit = audit.model_copy(update={"stages": (audit.source, queue)})
+    unit = Unit("lake", "t/0@x:0", "kafka", "t", 0, 10, partition=0, version="x")
+    tally = Tally(records=10, bytes=1, first_event=START, last_event=START + 5)
+    ledger.append(LedgerRow(unit, "read", "s", NOW, "spec", tally))
+    traced = trace(audit, "source", "lake", ledger, [scope(0, "a"), scope(5, "a")])
+    assert set(traced.untraceable) == {scope(0, "a")}
