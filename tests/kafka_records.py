@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from fidelity.config import Stage
 from fidelity.records import Lines, Slices
 from fidelity.sources import kafka as source
+from fidelity.sources.kafka_client import LATEST, cluster
 from fidelity.sources.planning import Wanted
 from fidelity.units import LedgerRow, Tally, Unit
 
@@ -137,6 +138,16 @@ def as_read(unit: Unit, lines: list[Record], commit: int = 0) -> LedgerRow:
         last_arrival=max(stamps, default=-1),
     )
     return LedgerRow(unit, "read", "scan", 0, "spec", tally=tally, commit=commit)
+
+
+def until_decided(address: str, topic: str) -> None:
+    """Wait until every transaction's end is in the log: brokers write it after they answered."""
+    client = cluster(address, {}, "until_decided")
+    topics = [client.topics([topic])[topic]]
+    until(
+        lambda: client.offsets(topics, LATEST, committed=True) == client.offsets(topics, LATEST),
+        "the ends of all transactions",
+    )
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:

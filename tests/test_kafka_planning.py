@@ -8,7 +8,17 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka_records import as_read, fill, planned, producer, read_bulk, read_unit, stage_of, until
+from kafka_records import (
+    as_read,
+    fill,
+    planned,
+    producer,
+    read_bulk,
+    read_unit,
+    stage_of,
+    until,
+    until_decided,
+)
 from servers import MakeTopic, create_topic
 
 from examples.brokers import Broker
@@ -268,6 +278,7 @@ def test_a_hanging_transaction_is_unreadable_and_one_in_flight_is_not(
     assert note.unseen_from == (1_700_000_000_000 - 60_000) * 1000
     assert source.plan(stage, [], 1_700_000_030_000_000, settle=60_000_000).rows == []
     sender.commit_transaction(30)
+    until_decided(kafka.address, topic)
     plan = source.plan(stage, [note], now, settle=60_000_000)
     assert plan.rows == []
     assert [record.value for unit in plan.units for record in read_unit(unit, stage)].count(

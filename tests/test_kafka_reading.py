@@ -16,6 +16,7 @@ from kafka_records import (
     read_unit,
     stage_of,
     until,
+    until_decided,
 )
 from servers import MakeTopic
 
@@ -113,6 +114,7 @@ def test_aborted_transactions_and_markers_are_not_records(
             sender.flush(30)
         for sender in chance.sample(senders, 3):
             chance.choice([sender.commit_transaction, sender.abort_transaction])(30)
+    until_decided(kafka.address, topic)
     expected = read_by_librdkafka(kafka.address, topic, 2)
     assert 0 < len(expected) < 12 * 3 * 5
     assert read_bulk(stage_of(kafka.address, topic)) == expected
@@ -133,6 +135,7 @@ def test_a_split_anywhere_between_transactions_reads_the_same(
         for n in range(3):
             sender.produce(topic, value=b"%d %d" % (round_, n))
         (sender.abort_transaction if round_ % 2 else sender.commit_transaction)(30)
+    until_decided(kafka.address, topic)
     stage = stage_of(kafka.address, topic)
     (unit,) = planned(stage)
     expected = read_by_librdkafka(kafka.address, topic)
@@ -154,6 +157,7 @@ def test_an_open_transaction_is_left_for_a_later_scan(kafka: Broker, make_topic:
     stage = stage_of(kafka.address, topic)
     assert [unit.end for unit in planned(stage)] == [10]
     sender.commit_transaction(30)
+    until_decided(kafka.address, topic)
     assert [record.value for record in read_bulk(stage)][10] == b"undecided"
     assert len(read_bulk(stage)) == 16
 
@@ -192,6 +196,7 @@ def test_a_range_of_nothing_but_aborted_records_is_read_to_its_end(
     sender.begin_transaction()
     sender.produce(topic, value=b"never was")
     sender.abort_transaction(30)
+    until_decided(kafka.address, topic)
     assert read_bulk(stage_of(kafka.address, topic)) == []
 
 
