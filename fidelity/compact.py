@@ -34,7 +34,7 @@ from fidelity.units import LedgerRow, Unit
 RETENTION_HOURS = 7 * 24
 """For so long earlier versions of the ledger can still be asked for."""
 
-_DAY_MS = 86_400_000  # no scan takes longer between its two commits
+DAY_MS = 86_400_000  # no scan takes longer between its two commits
 _SMALL, _LARGE = 8 << 20, 32 << 20  # bytes of a data file
 _TRIES = 20
 
@@ -187,7 +187,7 @@ class _Dead:
     def among(self, rows: pa.Table, file: _File) -> pa.ChunkedArray:
         """Which rows are dead. A scan that is under way has committed nothing to the ledger yet."""
         out = pc.invert(pc.is_in(_joined(rows, "stage", "scan", "unit"), self.in_force))
-        if self.everything or file.added < time.time_ns() // 1_000_000 - _DAY_MS:
+        if self.everything or file.added < time.time_ns() // 1_000_000 - DAY_MS:
             return out
         return pc.and_(out, pc.is_in(_joined(rows, "stage", "scan"), self.over))
 
@@ -224,7 +224,7 @@ def _rewrite_ledger(store: Store) -> None:
     last = table_of([LedgerRow(note, "read", "", now, "")], 0, observed)
     rows = pa.concat_tables([snapshot.rows_in_force(), last]).filter(
         # The note of an earlier compaction is in force, too.
-        pc.or_(pc.not_equal(pc.field("key"), note.key), pc.equal(pc.field("observed"), observed))
+        (pc.field("key") != note.key) | (pc.field("observed") == observed)
     )
     name = f"compact-{secrets.token_hex(8)}.parquet"
     file = store.units.write(name, rows.to_batches(), UNITS_FILE)

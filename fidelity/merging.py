@@ -40,7 +40,7 @@ def merged(
         The rows, under one scan `merged:<name>`, and new files; or what was given, if there is
         nothing to merge.
     """
-    read = {_key(row.scan, row.unit.key) for row in rows if row.status == "read"}
+    read = {_key(row) for row in rows if row.status == "read"}
     if len(read) < 2 or not files:
         return list(rows), list(files)
     scan = MERGED + name
@@ -76,5 +76,7 @@ def _parts(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
         yield part
 
 
-def _key(scan: str, unit: str) -> str:
-    return f"{scan}\n{unit}"
+def _key(row: LedgerRow) -> str:
+    """Scan and unit of the row's observations, which may be merged ones already."""
+    unit = MERGED_UNIT if row.scan.startswith(MERGED) else row.unit.key
+    return f"{row.scan}\n{unit}"

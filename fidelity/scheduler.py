@@ -11,8 +11,8 @@ from fidelity.tasks import ScanTask, ScanTaskResult, scan_task
 from fidelity.units import Unit
 from fidelity.workers import Pool
 
-_TINY = 16 << 20  # bytes that are read sooner than a worker process is there
-_SMALLEST_TASK, _LARGEST_TASK = 8 << 20, 256 << 20
+TINY = 16 << 20  # bytes that are read sooner than a worker process is there
+SMALLEST_TASK, LARGEST_TASK = 8 << 20, 256 << 20
 _TASKS_A_WORKER = 4
 _UNIT_COST = 64 << 10  # to open a file costs as much as to read so many bytes
 
@@ -31,7 +31,7 @@ def grouped(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
     """
     costs = [max(unit.size, 0) + _UNIT_COST for unit in units]
     share = sum(costs) // (workers * _TASKS_A_WORKER)
-    most = min(max(share, _SMALLEST_TASK), _LARGEST_TASK)
+    most = min(max(share, SMALLEST_TASK), LARGEST_TASK)
     groups: list[list[Unit]] = []
     sizes: list[int] = []
     for unit, cost in zip(units, costs, strict=True):
@@ -48,8 +48,11 @@ class Work:
     """All stages' tasks, done by one pool; by this process if altogether they are tiny."""
 
     def __init__(self, workers: int, stages: Sequence[Stage]) -> None:
-        # It imports what reading needs while the stages are being planned.
         self._pool = Pool(workers, preloaded(stages))
+        if cores() > 1 and "numba" not in sys.modules:
+            # The command line: others import what reading needs while we plan. Elsewhere it is
+            # imported here already, and small work is done before anybody else could begin.
+            self._pool.start()
         self._tiny: list[ScanTask] = []
         self._large = False
 
@@ -68,7 +71,7 @@ class Work:
         """Have the tasks done."""
         self._tiny += tasks
         cost = sum(task.size + _UNIT_COST * len(task.units) for task in self._tiny)
-        self._large = self._large or cost > _TINY
+        self._large = self._large or cost > TINY
         if self._large:
             for task in self._tiny:
                 self._pool.submit(scan_task, task)

@@ -58,8 +58,6 @@ def run(
 class Pool:
     """At most so many worker processes, which are made when there is something to do.
 
-    The nursery starts at once and imports while the caller goes on.
-
     Args:
         workers: at least 1.
         preload: modules that the nursery imports; their `warm()`, if there is one, is called. They
@@ -68,18 +66,24 @@ class Pool:
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         self._most = max(1, workers)
-        self._socket, theirs = socket.socketpair()
+        self._preload = tuple(preload)
+        self._nursery: subprocess.Popen[bytes] | None = None
+        self._socket, self._theirs = socket.socketpair()
         self._waiting: deque[tuple[Function, Any]] = deque()
         self._busy: dict[Connection, tuple[Function, Any]] = {}
         self._idle: list[Connection] = []
-        with theirs:
-            start = _START.format(path=sys.path, socket=theirs.fileno(), preload=tuple(preload))
-            self._nursery = subprocess.Popen(
-                [sys.executable, "-c", start],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # ours may be a report
-            )
+
+    def start(self) -> None:
+        """Start the nursery, which imports while the caller goes on; `submit` does, if need be."""
+        if self._nursery is None:
+            with self._theirs as theirs:
+                start = _START.format(path=sys.path, socket=theirs.fileno(), preload=self._preload)
+                self._nursery = subprocess.Popen(
+                    [sys.executable, "-c", start],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,  # ours may be a report
+                )
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +98,7 @@ class Pool:
 
     def submit(self, function: Function, task: Any) -> None:
         """Have function(task) run; both are pickled, the function by its name."""
+        self.start()
         self._waiting.append((function, task))
         self._hand_out()
 
@@ -120,11 +125,14 @@ class Pool:
     def close(self) -> None:
         """End all workers now, whatever they are doing."""
         self._socket.close()
-        self._nursery.terminate()  # it kills the workers first
+        self._theirs.close()
+        if self._nursery is not None:
+            self._nursery.terminate()  # it kills the workers first
         for connection in (*self._busy, *self._idle):
             connection.close()
         self._busy, self._idle, self._waiting = {}, [], deque()
-        self._nursery.wait()
+        if self._nursery is not None:
+            self._nursery.wait()
 
     def _hand_out(self) -> None:
         while self._waiting and (self._idle or len(self._busy) < self._most):

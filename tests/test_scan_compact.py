@@ -1,0 +1,182 @@
+"""Compacting a store: fewer files and rows, nothing dead, and the same sums to the last bit."""
+
+from pathlib import Path
+
+import pytest
+from scans import LATER, append, data_files, in_force, lines, opened, pipeline
+
+from fidelity import compact as compacting
+from fidelity.compact import compact
+from fidelity.config import Pipeline
+from fidelity.errors import StoreError
+from fidelity.scan import scan
+from fidelity.store import Store
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Pipeline:
+    """Many small scans of a source and a sink, with superseded, vanished and moved units."""
+    made = pipeline(tmp_path, source="", sink="sink/*.jsonl")
+    made = made.model_copy(update={"settle": 0})
+    store = opened(made)
+    for n in range(6):
+        append(tmp_path / "source" / "a.jsonl", lines("h1", 100 * n, 100))
+        append(tmp_path / "source" / f"b{n % 2}.jsonl", lines(f"h2{n % 2}", 100 * n, 50))
+        append(tmp_path / "sink" / f"{n}.jsonl", lines("h1", 100 * n, 100))
+        scan(made, store, as_of=LATER)
+    (tmp_path / "sink" / "2.jsonl").unlink()
+    scan(made, store, as_of=LATER)
+    return made
+
+
+def stray(store: Store, stage: str = "sink") -> str:
+    """What a scan leaves that was killed between its two commits."""
+    rows = store.observations().to_table().slice(0, 1)
+    dead = rows.set_column(0, "scan", [["dead"]]).set_column(2, "stage", [[stage]])
+    file = store.write_observations("dead", dead.cast(rows.schema).to_batches())
+    assert file is not None
+    table = store.observations_table
+    table.commit(table.open(), [file])
+    return file.name
+
+
+def settled(made: Pipeline) -> Pipeline:
+    """So that what was scanned with a clock far ahead counts as old."""
+    return made.model_copy(update={"settle": -(2**62)})
+
+
+def test_the_sums_stay_and_the_files_become_few(made: Pipeline) -> None:
+    store = opened(made)
+    before = in_force(store)
+    ledger = {stage: len(store.ledger(stage)) for stage in ("source", "sink")}
+    done = compact(settled(made), store)
+    assert in_force(store) == before
+    assert {stage: len(store.ledger(stage)) for stage in ledger} == ledger
+    assert done.files[0] > done.files[1] == 2
+    assert done.rows[0] > done.rows[1]
+    assert done.entries[0] > done.entries[1]
+    assert str(done).startswith("Compacted: 1")
+    rows = store.observations().to_table()
+    assert rows.num_rows == done.rows[1]
+    # The source's observations are one row a scope: 3 producers share the stream, so 3 windows.
+    assert rows["stage"].to_pylist().count("source") == len(before) - 3
+
+
+def test_a_compacted_store_is_scanned_on_as_if_nothing_had_been(
+    made: Pipeline, tmp_path: Path
+) -> None:
+    store = opened(made)
+    compact(settled(made), store)
+    assert [stage.units for stage in scan(made, store, as_of=LATER).stages] == [0, 0]
+    append(tmp_path / "source" / "a.jsonl", lines("h1", 600, 10))
+    (tmp_path / "sink" / "3.jsonl").unlink()
+    scan(made, store, as_of=LATER)
+    compact(settled(made), store)
+    fresh = made.model_copy(update={"store": made.store + "-fresh"})
+    scan(fresh, opened(fresh), as_of=LATER)
+    assert in_force(store) == in_force(opened(fresh))
+
+
+def test_compacting_twice_changes_nothing_more(made: Pipeline) -> None:
+    store = opened(made)
+    compact(settled(made), store)
+    before, files = in_force(store), data_files(store)
+    done = compact(settled(made), store)
+    assert in_force(store) == before
+    assert done.files == (2, 2)
+    assert done.rows[0] == done.rows[1]
+    assert len(files) <= len(data_files(store))
+
+
+def test_what_was_known_before_can_still_be_asked(made: Pipeline) -> None:
+    store = opened(made)
+    version = store.version()
+    then = store.at(3).observations().to_table().num_rows
+    compact(settled(made), store)
+    assert store.at(3).observations().to_table().num_rows == then
+    assert {row.commit for row in store.ledger("source", version)} >= {1, 2}
+
+
+def test_a_reader_of_the_moment_before_is_not_disturbed(made: Pipeline) -> None:
+    store = opened(made)
+    snapshot = store.at()
+    expected = snapshot.observations().to_table().num_rows
+    compact(settled(made), store)
+    assert snapshot.observations().to_table().num_rows == expected
+
+
+def test_a_scan_under_way_is_left_alone_and_a_dead_one_goes(made: Pipeline) -> None:
+    store = opened(made)
+    stray(store)
+    before = in_force(store)
+    compact(settled(made), store)
+    assert "dead" in store.observations().to_table()["scan"].to_pylist()
+    compact(settled(made), store, everything=True)
+    assert "dead" not in store.observations().to_table()["scan"].to_pylist()
+    assert in_force(store) == before
+
+
+def test_a_dead_scan_goes_by_itself_after_a_day(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(made)
+    stray(store)
+    before = in_force(store)
+    monkeypatch.setattr(compacting, "DAY_MS", -60_000)
+    compact(settled(made), store)
+    assert "dead" not in store.observations().to_table()["scan"].to_pylist()
+    assert in_force(store) == before
+
+
+def test_everything_leaves_no_file_that_is_not_needed(made: Pipeline) -> None:
+    store = opened(made)
+    store.write_observations("killed", store.observations().to_table().to_batches())
+    before = in_force(store)
+    compact(settled(made), store, everything=True)
+    assert data_files(store) == store.observations_table.names(store.observations_table.open())
+    assert in_force(store) == before
+
+
+def test_a_scan_that_comes_in_between_is_not_undone(
+    made: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan before each of the steps, and before each commit of the ledger."""
+    store = opened(made)
+    number = [0]
+
+    def scanned() -> None:
+        append(tmp_path / "source" / "a.jsonl", lines("h1", 600 + 10 * number[0], 10))
+        append(tmp_path / "sink" / "4.jsonl", lines("h1", 600 + 10 * number[0], 10))
+        number[0] += 1
+        scan(made, store, as_of=LATER)
+
+    for name in ("_merge_group", "_rewrite_observations", "_rewrite_ledger", "_commit", "_vacuum"):
+        step = getattr(compacting, name)
+
+        def disturbed(*given: object, step: object = step, **named: object) -> object:
+            scanned()
+            return step(*given, **named)  # type: ignore[operator]
+
+        monkeypatch.setattr(compacting, name, disturbed)
+    compact(settled(made), store)
+    assert number[0] >= 6
+    fresh = made.model_copy(update={"store": made.store + "-fresh"})
+    scan(fresh, opened(fresh), as_of=LATER)
+    assert in_force(store) == in_force(opened(fresh))
+
+
+def test_of_two_compactions_at_once_the_later_gives_way(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(made)
+    before, step = in_force(store), compacting._commit
+
+    def disturbed(*given: object) -> None:
+        monkeypatch.setattr(compacting, "_commit", step)
+        compact(settled(made), store)
+        step(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compacting, "_commit", disturbed)
+    with pytest.raises(StoreError, match="compacted by somebody else"):
+        compact(settled(made), store)
+    assert in_force(store) == before
