@@ -81,9 +81,9 @@ def _json_line(chance: random.Random) -> bytes:
     members: dict[str, object] = {
         "ts": _time(chance),
         "level": chance.choice(["INFO", "WARN", "ERROR"]),
-        "stream": chance.choice(["audit", "access", "app", "größe", "日志"]),
+        "stream": chance.choice(["audit", "access", "app", "größe", "日志", "a/b", "😀"]),
         "origin": f"host-{chance.randrange(9)}",
-        "msg": "".join(chance.choices("abc äß日😀\"\\/\n\t{}[],:=x ", k=chance.randrange(40))),
+        "msg": "".join(chance.choices('abc äß日😀"\\/\n\t{}[],:=x ', k=chance.randrange(40))),
         "fid": chance.choice([f"{chance.getrandbits(32):08x}", chance.getrandbits(32)]),
         "ms": chance.choice([0, 17, -3, 1.5, 2e-7, 1e22, 12345678901234567890, True, None]),
         "ctx": {"a": [1, {"b": "c"}, [], {}], "": None, "d": {"e": [True, False, -0.0]}},
@@ -114,6 +114,9 @@ def _time(chance: random.Random) -> object:
             int(seconds),
             int(seconds * 1000),
             seconds + chance.randrange(1000) / 1000,
+            seconds + chance.random(),
+            (seconds + chance.random()) * 1000,
+            shown.replace("T", " ") + chance.choice([" UTC", "+00", "Z", " z"]),
             str(int(seconds * 1_000_000)),
         ]
     )
@@ -158,9 +161,7 @@ def mutated(lines: list[bytes], rounds: int, seed: int) -> Iterator[Lines]:
         yield Lines(buffer, values, whole.positions, whole.arrivals, ends - starts)
 
 
-def _splice(
-    buffer: NDArray[np.uint8], size: int, count: int, chance: np.random.Generator
-) -> None:
+def _splice(buffer: NDArray[np.uint8], size: int, count: int, chance: np.random.Generator) -> None:
     """Short runs of bytes are copied over others: members repeat, values change their kind."""
     lengths = chance.integers(2, 24, count)
     to, at = chance.integers(0, size - 24, count), chance.integers(0, size - 24, count)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from decode_lines import decoder_for, json_log, mutated, spec, text_log
 from numpy.typing import NDArray
 
 from fidelity.config import Place, RecordSpec
 from fidelity.decode import Names
 from fidelity.decode.decoder import Decoder
 from fidelity.records import Lines, Slices
-from decode_lines import decoder_for, json_log, mutated, spec, text_log
 
 SPECS = {
     "json": spec(),

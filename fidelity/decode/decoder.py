@@ -146,6 +146,7 @@ class Decoder:
         parts = [each or _Given(buffer, absent, absent, BYTES) for each in given]
         starts = [_whole(each.starts) for each in parts]
         ends = [_whole(each.ends) for each in parts]
+        first, after = _whole(values.starts), _whole(values.ends)
         units = UNITS.index(self._places.unit)
         row = 0
         while row < len(records):
@@ -153,8 +154,8 @@ class Decoder:
                 row,
                 FORMATS.index(self._places.format),
                 address(buffer),
-                _whole(values.starts),
-                _whole(values.ends),
+                address(first),
+                address(after),
                 records.arrival,
                 _four(address(each.buffer) for each in parts),
                 _four(map(address, starts)),
@@ -275,7 +276,7 @@ def _nothing_given() -> list[_Given | None]:
 def _form(texts: Texts, part: str) -> int:
     if part in ("stream", "origin") or texts.binary:
         return BYTES
-    return NUMBER if texts.number else STRING
+    return NUMBER if texts.number and part == "id" else STRING
 
 
 def _text_encoding(ids: Texts, encoding: str) -> str:

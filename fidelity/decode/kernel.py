@@ -15,7 +15,7 @@ from fidelity.decode.scanner import (
     FORMS,
     LENGTHS,
     QUOTES_HELD,
-    SPANS,
+    SPANS_ROOM,
     Sought,
     put_span,
     scan_object,
@@ -59,7 +59,7 @@ Out = tuple[
 Parts = tuple[int, int, int, int]
 """A number for each part, in the order of places.PARTS."""
 
-MEMO, LAST, ROOM = SPANS, SPANS + 4, SPANS + 8 + QUOTES_HELD + 128
+MEMO, LAST, ROOM = SPANS_ROOM, SPANS_ROOM + 4, SPANS_ROOM + 8 + QUOTES_HELD + 128
 """The scratch of int64: the scan's spans, a memo of the last date, the last names, the quotes."""
 
 
@@ -89,8 +89,8 @@ def decode(
     row: Number,
     format_: Number,
     base: Number,
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
+    starts: Number,
+    ends: Number,
     arrivals: NDArray[np.int64],
     bases: Parts,
     given_starts: Parts,
@@ -110,7 +110,8 @@ def decode(
         row: the first row to do.
         format_: JSON, TEXT or UNREAD.
         base: address of the buffer that the values are in.
-        starts, ends: the values' slices; start NONE: there is none, OVER_LONG: not read.
+        starts, ends: addresses of the values' slices; start NONE: there is none, OVER_LONG: it was
+            not read.
         arrivals: microseconds.
         bases, given_starts, given_ends, given_forms: for each part the address of the buffer that
             its given bytes are in, of its starts (NONE: nowhere) and ends there, and their form.
@@ -127,15 +128,15 @@ def decode(
     id_out, time_out, stream_out, origin_out, malformed, identified, unsure = out
     encoding, unit, last_token = read_as
     spans, memo, quoted = scratch, scratch + 8 * MEMO, scratch + 8 * (LAST + 4)
-    for place in range(LAST + 4):
-        poke(scratch, place, 0)
+    for place in range(4):
+        poke(memo, place, 0)
     poke(memo, 1, np.int64(-1))  # no date's last two bytes
     for place in range(4):
         poke(spans, FORMS + place, ABSENT)
         poke(scratch, LAST + place, NONE)
     for i in range(row, len(arrivals)):
-        start = starts[i]
-        first, end = base + start, base + ends[i]
+        start = peek(starts, i)
+        first, end = base + start, base + peek(ends, i)
         malformed[i] = start == OVER_LONG
         unsure[i] = False
         if format_ != UNREAD:

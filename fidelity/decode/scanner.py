@@ -1,7 +1,7 @@
 """JSON lines, walked once: strict validation, and where the needed top-level members are.
 
 What is accepted here is valid JSON by RFC 8259, in UTF-8; but not all that is valid is accepted:
-escapes in a needed string or a top-level key, a repeated needed member and deep nesting are left to
+escapes in a top-level key, a repeated needed member and deep nesting are left to
 the SQL, as is all that looks broken. All positions are addresses; see words.py.
 """
 
@@ -21,10 +21,12 @@ from fidelity.decode.words import (
     lowest,
     peek,
     poke,
+    put_byte,
     quotes,
     stops,
     word,
 )
+from fidelity.records import PADDING
 
 ABSENT = NONE
 """Form of a member that a line does not have, or has as null."""
@@ -49,6 +51,11 @@ and addresses of the names' first 8 bytes, of their lengths, their bytes, and wh
 
 LENGTHS, FORMS, SPANS = 8, 16, 24
 """Spans are 24 int64: where 8 values start (addresses), their lengths, their forms."""
+
+LONGEST_UNESCAPED = 2048
+"""Bytes of room, after the spans, for each of 4 strings with escapes; with PADDING in it."""
+
+SPANS_ROOM = SPANS + 4 * LONGEST_UNESCAPED // 8
 
 QUOTES_HELD = 8192
 """Longer lines are walked without a list of their quotes."""
@@ -133,6 +140,61 @@ def _after_escape(at: Number) -> Number:
     # " \ / b f n r t
     simple = kind in (_QUOTE, _BACKSLASH, 0x2F, 0x62, 0x66, 0x6E, 0x72, 0x74)
     return at + 2 if simple else 0
+
+
+@njit(cache=True)
+def unescaped(at: Number, stop: Number, to: Number) -> Number:
+    """Writes a valid string without surrogates to memory at `to`; its length, 0 if it has a NUL."""
+    start = to
+    while at < stop:
+        here = byte(at)
+        if here != _BACKSLASH:
+            put_byte(to, here)
+            at, to = at + 1, to + 1
+            continue
+        kind = byte(at + 1)
+        if kind != _U:
+            put_byte(to, _simple_escape(kind))
+            at, to = at + 2, to + 1
+            continue
+        letter = np.int64(0)
+        for place in range(2, 6):
+            digit = byte(at + place)
+            letter = letter << 4 | (digit & 0xF) + (9 if digit >= 0x40 else 0)
+        if letter == 0:
+            return np.int64(0)
+        to = _put_letter(to, letter)
+        at += 6
+    return to - start
+
+
+@njit(cache=True)
+def _simple_escape(kind: Number) -> Number:
+    if kind == 0x62:  # \b
+        return 0x08
+    if kind == 0x66:  # \f
+        return 0x0C
+    if kind == 0x6E:  # \n
+        return 0x0A
+    if kind == 0x72:  # \r
+        return 0x0D
+    return 0x09 if kind == 0x74 else kind  # \t
+
+
+@njit(cache=True)
+def _put_letter(to: Number, letter: Number) -> Number:
+    """Writes a letter up to U+FFFF as UTF-8; the address after it."""
+    if letter < 0x80:
+        put_byte(to, letter)
+        return to + 1
+    if letter < 0x800:
+        put_byte(to, 0xC0 | letter >> 6)
+        put_byte(to + 1, 0x80 | letter & 0x3F)
+        return to + 2
+    put_byte(to, 0xE0 | letter >> 12)
+    put_byte(to + 1, 0x80 | letter >> 6 & 0x3F)
+    put_byte(to + 2, 0x80 | letter & 0x3F)
+    return to + 3
 
 
 @njit(cache=True)
@@ -301,7 +363,7 @@ def scan_object(at: Number, end: Number, sought: Sought, spans: Number, quoted: 
     Args:
         at, end: addresses; PADDING bytes after `end` can be read.
         sought: the needed members.
-        spans: address of SPANS int64, written for each member: where the bytes of a string
+        spans: address of SPANS_ROOM int64, written for each member: where the bytes of a string
             without its quotes (STRING) or of a number (NUMBER) are; or that it is ABSENT.
         quoted: address of room for QUOTES_HELD + 128 int64.
     """
@@ -342,7 +404,7 @@ def scan_object(at: Number, end: Number, sought: Sought, spans: Number, quoted: 
                 place += 2
             else:
                 stop = string_end(at + 1, end)
-                if stop == 0 or (stop < 0 and index >= 0):
+                if stop == 0:
                     return False
             at = abs(stop) + 1
         elif here in (_OPEN, _OPEN_LIST):
@@ -359,8 +421,16 @@ def scan_object(at: Number, end: Number, sought: Sought, spans: Number, quoted: 
             if seen >> index & 1:
                 return False
             seen |= 1 << index
-            if here == _QUOTE:
+            if here == _QUOTE and stop > 0:
                 put_span(spans, index, value + 1, at - value - 2, STRING)
+            elif here == _QUOTE:
+                text = spans + 8 * SPANS + index * LONGEST_UNESCAPED
+                length = np.int64(0)
+                if at - value < LONGEST_UNESCAPED - PADDING:
+                    length = unescaped(value + 1, at - 1, text)
+                if length == 0:
+                    return False
+                put_span(spans, index, text, length, STRING)
             elif here <= _NINE:
                 put_span(spans, index, value, at - value, NUMBER)
             elif here != _N:

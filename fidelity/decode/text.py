@@ -13,12 +13,12 @@ from fidelity.decode.utf8 import is_text
 from fidelity.decode.values import (
     STRING,
     UNSURE,
-    UNSURE_OFFSET,
+    UNSURE_ZONE,
     clock,
     fraction,
     millionths,
-    offset,
     sane,
+    zone,
 )
 from fidelity.decode.words import Number, blanks_and_tabs, byte, equals_signs, lowest, peek, poke
 
@@ -104,27 +104,17 @@ def line_start(at: Number, end: Number, memo: Number) -> Number:
         return np.int64(UNSURE)
     part = millionths(at + 1, taken - 1) if taken > 0 else np.int64(0)
     at += taken
-    ahead = np.int64(0)
-    if at < end and byte(at) | 0x20 == 0x7A:  # Z
-        at += 1
-    elif at < end and (byte(at) == 0x2B or byte(at) == 0x2D):  # + -
-        ahead = offset(at) if end - at >= 6 else np.int64(UNSURE_OFFSET)
-        at += 6
-    elif at + 1 < end and byte(at) == _SPACE and _zone_apart(at + 1, end):
+    ahead = zone(at, end)
+    if ahead == 0 and at + 1 < end and byte(at) == _SPACE:
+        # A zone may stand apart from its time; or a word of the message, which may look like one.
+        apart = zone(at + 1, end)
+        if apart == UNSURE_ZONE:
+            return np.int64(UNSURE)
+        if apart != 0 and _bounded(at + 1 + (apart & 15), end):
+            ahead = apart + 1
+    if ahead == UNSURE_ZONE or not _bounded(at + (ahead & 15), end):
         return np.int64(UNSURE)
-    if ahead == UNSURE_OFFSET or not _bounded(at, end):
-        return np.int64(UNSURE)
-    return sane((seconds - ahead) * 1_000_000 + part)
-
-
-@njit(cache=True)
-def _zone_apart(at: Number, end: Number) -> bool:
-    """Whether what follows a time and a blank may be its zone."""
-    here, after = byte(at), byte(at + 1)
-    if here == 0x2B or here == 0x2D:  # + -
-        return bool(0x30 <= after <= 0x39)
-    zulu = here | 0x20 == 0x7A and _bounded(at + 1, end)
-    return bool(zulu or (here == 0x55 and after == 0x54))
+    return sane((seconds - (ahead >> 4)) * 1_000_000 + part)
 
 
 @njit(cache=True)

@@ -4,6 +4,8 @@ Law: a value that comes back is the one that sql/decode_values.sql gives for the
 functions take addresses, and read at most 24 bytes beyond the slice's end.
 """
 
+import math
+
 import numba
 import numpy as np
 from numba import njit
@@ -15,7 +17,7 @@ _carray = numba.carray  # type: ignore[attr-defined]
 
 UNSURE = -2
 NONE = -1
-UNSURE_OFFSET = 1 << 40  # no zone is that far ahead
+UNSURE_ZONE = 1 << 40  # no zone is that far ahead
 
 STRING, NUMBER, BYTES = 1, 2, 3
 """Forms of a value: text, a JSON number as it was written, raw bytes that may be binary."""
@@ -183,22 +185,40 @@ def fraction(at: Number, end: Number) -> Number:
 
 
 @njit(cache=True)
-def offset(at: Number) -> Number:
-    """Seconds that the zone +HH:MM or -HH:MM is ahead of UTC; UNSURE_OFFSET if it is none."""
-    sign = byte(at)
-    hours, minutes = natural(at + 1, 2), natural(at + 4, 2)
-    signed = sign == 0x2B or sign == 0x2D
-    if not signed or byte(at + 3) != 0x3A or hours < 0 or minutes < 0:
-        return np.int64(UNSURE_OFFSET)
-    if hours > 23 or minutes > 59:
-        return np.int64(UNSURE_OFFSET)
+def zone(at: Number, end: Number) -> Number:
+    """The zone at an address: 16 x seconds ahead of UTC + bytes it takes; 0: none, UNSURE_ZONE.
+
+    Z, UTC, +HH, +HHMM or +HH:MM.
+    """
+    here = byte(at)
+    if at >= end:
+        return np.int64(0)
+    if here | 0x20 == 0x7A:
+        return np.int64(1)
+    if here == 0x55 and end - at >= 3 and byte(at + 1) == 0x54 and byte(at + 2) == 0x43:
+        return np.int64(3)
+    if here not in (0x2B, 0x2D):
+        return np.int64(0)
+    digits = digits_before(at + 1, end)
+    taken = digits + 1
+    minutes = np.int64(0)
+    if digits == 4:
+        minutes = natural(at + 3, 2)
+    elif digits == 2 and at + 3 < end and byte(at + 3) == 0x3A:
+        minutes = natural(at + 4, 2) if digits_before(at + 4, end) == 2 else np.int64(UNSURE)
+        taken = np.int64(6)
+    elif digits != 2:
+        return np.int64(UNSURE_ZONE)
+    hours = natural(at + 1, 2)
+    if minutes < 0 or minutes > 59 or hours > 23:
+        return np.int64(UNSURE_ZONE)
     ahead = hours * 3600 + minutes * 60
-    return ahead if sign == 0x2B else -ahead
+    return (ahead if here == 0x2B else -ahead) * 16 + taken
 
 
 @njit(cache=True)
 def iso_time(at: Number, length: Number, memo: Number) -> Number:
-    """YYYY-MM-DD[T ]HH:MM:SS[.fff][Z|+HH:MM] as microseconds; UNSURE of any other form."""
+    """YYYY-MM-DD[T ]HH:MM:SS[.fff][ ][zone] as microseconds; UNSURE of any other form."""
     if length < 19:
         return np.int64(UNSURE)
     end = at + length
@@ -209,14 +229,12 @@ def iso_time(at: Number, length: Number, memo: Number) -> Number:
         return np.int64(UNSURE)
     part = millionths(after + 1, taken - 1) if taken > 0 else np.int64(0)
     after += taken
-    ahead = np.int64(0)
-    if after < end:
-        zulu = end - after == 1 and byte(after) | 0x20 == 0x7A
-        if not zulu:
-            ahead = offset(after) if end - after == 6 else np.int64(UNSURE_OFFSET)
-    if ahead == UNSURE_OFFSET:
+    if after < end and byte(after) == 0x20:
+        after += 1
+    ahead = zone(after, end)
+    if ahead == UNSURE_ZONE or after + (ahead & 15) != end:
         return np.int64(UNSURE)
-    return sane((seconds - ahead) * 1_000_000 + part)
+    return sane((seconds - (ahead >> 4)) * 1_000_000 + part)
 
 
 @njit(cache=True)
@@ -228,36 +246,76 @@ def sane(microseconds: Number) -> Number:
 
 
 @njit(cache=True)
-def epoch_time(at: Number, length: Number, unit: Number) -> Number:
+def epoch_time(at: Number, length: Number, form: Number, unit: Number) -> Number:
     """A decimal number of some unit as microseconds; UNSURE of signs, exponents, long fractions."""
     count = digits_before(at, at + length)
     whole = natural(at, count)
     if whole < 0:
         return np.int64(UNSURE)
-    part = np.int64(0)
-    if count < length:
-        digits = length - count - 1
-        # Up to 15 digits a double, which is what JSON's numbers are, keeps them all.
-        if byte(at + count) != 0x2E or digits > 6 or count + digits > 15:
-            return np.int64(UNSURE)
-        if digits < 1 or leading_digits(word(at + count + 1)) < digits:
-            return np.int64(UNSURE)
-        part = millionths(at + count + 1, digits)
-    return _scaled(whole, part, unit)
+    if count == length:
+        return _scaled(whole, np.int64(0), np.int64(1), unit)
+    digits = length - count - 1
+    numerator = natural(at + count + 1, digits)
+    if byte(at + count) != 0x2E or numerator < 0 or digits > 9:
+        return np.int64(UNSURE)
+    if form == NUMBER and count + digits > 15:
+        return _scaled_double(whole, numerator, digits, unit)
+    return _scaled(whole, numerator, _powers(digits), unit)
 
 
 @njit(cache=True)
-def _scaled(whole: Number, part: Number, unit: Number) -> Number:
-    """whole + part / 10^6 of a unit as microseconds."""
+def _powers(digits: Number) -> Number:
+    """10^digits, for 0 to 9 of them."""
+    return _TENS[digits] if digits < 9 else np.int64(1_000_000_000)
+
+
+@njit(cache=True)
+def _per_unit(whole: Number, unit: Number) -> Number:
+    """Microseconds that one of a unit takes, 0 for nanoseconds; `auto` goes by the magnitude."""
     if unit == SECONDS or (unit == BY_SIZE and whole < 100_000_000_000):
-        return sane(whole * 1_000_000 + part) if whole < LAST_SECOND else np.int64(UNSURE)
+        return np.int64(1_000_000)
     if unit == MILLIS or (unit == BY_SIZE and whole < 100_000_000_000_000):
-        if whole >= LAST_SECOND * 1000:
-            return np.int64(UNSURE)
-        return sane(whole * 1000 + part // 1000)
-    if unit == MICROS or (unit == BY_SIZE and whole < 100_000_000_000_000_000):
-        return sane(whole)
-    return sane(whole // 1000)
+        return np.int64(1000)
+    small = unit == MICROS or (unit == BY_SIZE and whole < 100_000_000_000_000_000)
+    return np.int64(1) if small else np.int64(0)
+
+
+@njit(cache=True)
+def _scaled(whole: Number, numerator: Number, denominator: Number, unit: Number) -> Number:
+    """whole + numerator / denominator of a unit as microseconds, rounded down."""
+    scale = _per_unit(whole, unit)
+    if scale == 0:
+        return sane(whole // 1000)
+    if whole > LAST_SECOND * (1_000_000 // scale):
+        return np.int64(UNSURE)
+    return sane(whole * scale + numerator * scale // denominator)
+
+
+@njit(cache=True)
+def _scaled_double(whole: Number, numerator: Number, digits: Number, unit: Number) -> Number:
+    """The same for a number that JSON readers take for a double and write anew.
+
+    The SQL sees the shortest decimal that rounds to that double. If a decimal of whole
+    microseconds does, that is it; else the two have the same whole microseconds.
+    """
+    scale = _per_unit(whole, unit)
+    if scale == 0 or whole < 1 << 20 or whole >= 1 << 43:
+        return np.int64(UNSURE)
+    bits = np.int64(53 - math.frexp(float(whole))[1])  # of the double's fraction: 10 to 32
+    denominator = _powers(digits)
+    exact = numerator << bits
+    fraction = exact // denominator
+    rest = 2 * (exact - fraction * denominator)
+    if rest == denominator or scale >= 1 << bits:
+        return np.int64(UNSURE)
+    fraction += 1 if rest > denominator else 0
+    scaled = fraction * scale
+    nearest = (scaled + (1 << (bits - 1))) >> bits
+    apart = 2 * abs(scaled - (nearest << bits))
+    if apart == scale or nearest >= scale:
+        return np.int64(UNSURE)
+    part = nearest if apart < scale else scaled >> bits
+    return sane(whole * scale + part) if whole <= LAST_SECOND * 1000 else np.int64(UNSURE)
 
 
 @njit(cache=True)
@@ -278,10 +336,10 @@ def time_of(at: Number, length: Number, form: Number, unit: Number, memo: Number
         if length >= 19 and byte(at + 4) == 0x2D:
             return iso_time(at, length, memo) if unit <= ISO else np.int64(UNSURE)
         if form == BYTES and length == 8 and byte(at) == 0 and unit != ISO:
-            return _scaled(big_endian(at, length), np.int64(0), unit)
+            return _scaled(big_endian(at, length), np.int64(0), np.int64(1), unit)
     if unit == ISO:
         return np.int64(UNSURE)
-    return epoch_time(at, length, unit)
+    return epoch_time(at, length, form, unit)
 
 
 @njit(cache=True)

@@ -184,6 +184,18 @@ def poke(_typing: Any, _place: Any, _index: Any, _value: Any) -> Any:
 
 
 @_intrinsic
+def put_byte(_typing: Any, _place: Any, _value: Any) -> Any:
+    """Writes the lowest 8 bits of an int64 at an address."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        low = builder.trunc(arguments[1], ir.IntType(8))
+        builder.store(low, builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64), generate
+
+
+@_intrinsic
 def bit_count(_typing: Any, _bits: Any) -> Any:
     """How many bits are set: int64."""
 
