@@ -1,0 +1,1 @@
+"""Pipelines and servers to try Fidelity on."""

@@ -36,6 +36,12 @@ def _iso(microseconds: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat()
 
 
+def _line(r: Record) -> str:
+    return json.dumps(
+        {"ts": _iso(r.time), "type": r.stream, "host": r.origin, "fid": f"{r.id:08x}"}
+    )
+
+
 def _split(random: Random, records: list[Record], pieces: int) -> list[list[Record]]:
     cuts = sorted(random.randrange(len(records) + 1) for _ in range(pieces - 1))
     return [records[a:b] for a, b in zip([0, *cuts], [*cuts, len(records)], strict=True)]
@@ -45,10 +51,7 @@ def write_lines(folder: Path, pieces: list[list[Record]]) -> None:
     """Write a stage of JSON lines, one file a piece."""
     folder.mkdir(parents=True)
     for number, piece in enumerate(pieces):
-        lines = [
-            json.dumps({"ts": _iso(r.time), "type": r.stream, "host": r.origin, "fid": f"{r.id:08x}"})
-            for r in piece
-        ]
+        lines = [_line(record) for record in piece]
         (folder / f"{number}.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
@@ -88,7 +91,8 @@ def passed_on(random: Random, records: list[Record], harm: float, strangers: int
     arrived = []
     for record in records:
         luck = random.random()
-        arrived += [record] * (0 if luck < harm else random.randrange(2, 4) if luck < 1.5 * harm else 1)
+        copies = 0 if luck < harm else random.randrange(2, 4) if luck < 1.5 * harm else 1
+        arrived += [record] * copies
     for _ in range(strangers if records else 0):
         arrived.append(random.choice(records)._replace(id=random.getrandbits(32)))
     random.shuffle(arrived)

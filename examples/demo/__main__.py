@@ -1,4 +1,4 @@
-"""`make demo`: run the pipeline with its faults, audit it, compare what was planted with what was found.
+"""`make demo`: run the faulty pipeline, audit it, compare what was planted with what was found.
 
 Exits 0 only if the audit found exactly the planted faults, record for record.
 """
@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table

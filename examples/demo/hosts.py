@@ -45,9 +45,7 @@ def _write_stream(folder: Path, host: str, stream: str, start: datetime) -> int:
     return written
 
 
-def _minute(
-    random: Random, host: str, stream: str, start: datetime, stamper: Stamper
-) -> list[str]:
+def _minute(random: Random, host: str, stream: str, start: datetime, stamper: Stamper) -> list[str]:
     ids = stamper.take(PER_MINUTE)
     step = timedelta(microseconds=60_000_000 // PER_MINUTE)
     lines = []

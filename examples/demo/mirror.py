@@ -43,8 +43,12 @@ def _send(producer: Producer, target: str, message: Any, truth: Truth) -> None:
             truth.tell("lost", "batch refused for its size", [failed.value()])
 
     producer.produce(
-        target, message.value(), key=message.key(), partition=message.partition(),
-        timestamp=message.timestamp()[1], on_delivery=refused,
+        target,
+        message.value(),
+        key=message.key(),
+        partition=message.partition(),
+        timestamp=message.timestamp()[1],
+        on_delivery=refused,
     )
     producer.poll(0)
 

@@ -21,8 +21,12 @@ HANGS = ("host5", 0.5)  # host, share of each file that it sends before it hangs
 def ship(folder: Path, brokers: str, topic: str, truth: Truth) -> Iterator[tuple[str, int]]:
     """Send every host's files. Yields (host, records sent) as each host is done."""
     producer = Producer(
-        {"bootstrap.servers": brokers, "compression.type": "lz4", "linger.ms": 20,
-         "queue.buffering.max.messages": 1_000_000}
+        {
+            "bootstrap.servers": brokers,
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 1_000_000,
+        }
     )
     for host in HOSTS:
         sent = 0

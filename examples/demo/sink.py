@@ -21,8 +21,13 @@ REPLAYED = 2_000  # records written again after the restart
 SINGLES = 9  # records lost at random, from the first file of each partition
 
 _SCHEMA = pa.schema(
-    [("fid", pa.uint32()), ("ts", pa.timestamp("us", "UTC")), ("type", pa.string()),
-     ("host", pa.string()), ("msg", pa.string())]
+    [
+        ("fid", pa.uint32()),
+        ("ts", pa.timestamp("us", "UTC")),
+        ("type", pa.string()),
+        ("host", pa.string()),
+        ("msg", pa.string()),
+    ]
 )
 
 
