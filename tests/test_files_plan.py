@@ -346,6 +346,22 @@ def test_a_compressed_file_mistaken_for_another_is_found_out_and_read_whole(
     assert books.units == []
 
 
+def test_of_several_compressed_files_that_begin_alike_the_right_one_is_read_on(
+    tmp_path: Path,
+) -> None:
+    books = Books(tmp_path / "a.log*")
+    for number in range(3):
+        append(tmp_path / f"a.log.{3 - number}", BANNER + lines(number))
+    books.scan()
+    for number in range(3, 0, -1):
+        (tmp_path / f"a.log.{number}").rename(tmp_path / f"a.log.{number + 1}")
+        pack(tmp_path / f"a.log.{number + 1}")
+    append(tmp_path / "a.log.1", BANNER + lines(3))
+    pack(tmp_path / "a.log.1")
+    assert books.scan() == [*BANNER.splitlines(), *records(3)]
+    assert not books.status("unreadable")
+
+
 def test_copytruncate_with_its_copy_in_sight_loses_nothing(tmp_path: Path) -> None:
     books = Books(tmp_path / "a.log*")
     log = tmp_path / "a.log"

@@ -6,6 +6,7 @@ of the other side, and the result does not depend on the order of either.
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -21,6 +22,7 @@ from fidelity.sources.fingerprint import (
     Tail,
     digest,
     parse,
+    still_the_same,
     tail_of,
     taken,
 )
@@ -178,6 +180,16 @@ class Probe:
         # It was compressed before, and is compressed anew, or not any more.
         return Likeness.NAME if are_kin(self.entry.path, known.path) else Likeness.NONE
 
+    def proves(self, known: Known) -> bool:
+        """Whether its text has the known last bytes where they were; unpacks the file that far."""
+        print_ = known.fingerprint
+        try:
+            with self.store.open(self.entry.path) as raw:
+                wanted = print_.expecting(print_.tail)
+                return still_the_same(raw, self.codec, wanted, self.entry.size)
+        except OSError:
+            return False
+
     def _plausible(self, known: Known) -> bool:
         modified = modified_at(known.last.unit.version)
         long_enough = bool(self.codec) or self.entry.size >= known.end
@@ -197,20 +209,31 @@ def matched(
     """
     index = _index(known)
     lengths = sorted(n for n in {n for n, _ in index} if n > 0)
-    pairs = []
-    for probe in probes:
-        path = probe.entry.path
-        for n in lengths:
-            alike = index.get((n, probe.begins(n)), {})
-            for likeness, one in _likely(probe, alike):
-                if likeness >= least:
-                    pairs.append((_rank(path, likeness, one), path, one.file, one))
+    pairs = [
+        (_rank(probe.entry.path, likeness, one), likeness, probe, one)
+        for probe in probes
+        for n in lengths
+        for likeness, one in _likely(probe, index.get((n, probe.begins(n)), {}))
+        if likeness >= least
+    ]
+    guesses = Counter(
+        name
+        for _, likeness, probe, one in pairs
+        if likeness is Likeness.HEAD
+        for name in (probe.entry.path, one.file)
+    )
     found: dict[str, Known] = {}
     given: set[str] = set()
-    for _, path, file, one in sorted(pairs, key=lambda pair: pair[:3]):
-        if path not in found and file not in given:
-            found[path] = one
-            given.add(file)
+    for _, likeness, probe, one in sorted(pairs, key=lambda pair: pair[0]):
+        path = probe.entry.path
+        if path in found or one.file in given:
+            continue
+        # One guess is left to the reader; of several, a wrong one would leave the right one over.
+        several = guesses[path] > 1 or guesses[one.file] > 1
+        if likeness is Likeness.HEAD and several and not probe.proves(one):
+            continue
+        found[path] = one
+        given.add(one.file)
     return found
 
 
@@ -260,7 +283,8 @@ def _rank(path: str, likeness: Likeness, one: Known) -> tuple[object, ...]:
         posixpath.dirname(path) != one.folder,
         -len(posixpath.commonprefix([path, one.path])),
         -len(posixpath.commonprefix([path[::-1], one.path[::-1]])),
-        one.path,
+        path,
+        one.file,
     )
 
 
@@ -307,6 +331,8 @@ def found_again(unit: Unit, entries: Iterable[Entry], store: Filesystem) -> Unit
     Only names that rotation gives are looked at. What is compressed is checked by the reader.
     """
     known = Known(unit.file, [LedgerRow(unit, "read", "", -1, "")])
+    if known.fingerprint.check:
+        return None  # it was a guess that this is the file, and the guess was wrong
     for entry in entries:
         if entry.path == unit.path or entry.problem or not are_kin(entry.path, unit.path):
             continue
