@@ -1,4 +1,4 @@
-"""Makes records to measure with: stamped JSON lines of about 170 bytes, in bulk and always the same.
+"""Makes records to measure with: stamped JSON lines of about 170 bytes, in bulk, always the same.
 
 One hour of event time, three streams, a few hosts; lines of different lengths in mixed order.
 """
