@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fidelity.config import Stage
 from fidelity.errors import SourceError, UnreadableError
 from fidelity.sources import files, unseen
+from fidelity.sources.filesystem import filesystem
 from fidelity.sources.text import read
 from fidelity.units import LOOKED, LedgerRow, Tally, Unit
 
@@ -621,6 +622,27 @@ def test_a_named_file_must_be_there_unless_it_was_before(tmp_path: Path) -> None
     books.scan()
     (tmp_path / "a.log").unlink()
     assert books.scan() == []
+
+
+def test_a_named_file_that_is_gone_stays_an_empty_stage(tmp_path: Path) -> None:
+    books = Books(tmp_path / "a.log", after="source")
+    append(tmp_path / "a.log", lines(1))
+    books.scan()
+    (tmp_path / "a.log").unlink()
+    for _ in range(3):
+        assert books.scan() == []
+        assert not books.books
+
+
+def test_a_small_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "report.json"
+    filesystem(str(target), {}).write(str(target), b"one")
+    filesystem(str(target), {}).write(str(target), b"two")
+    assert target.read_bytes() == b"two"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        filesystem("", {}).write(str(tmp_path / "folder"), b"x")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "new"]
 
 
 def test_a_plan_does_not_depend_on_the_order_of_the_ledger(tmp_path: Path) -> None:

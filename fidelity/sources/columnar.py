@@ -38,7 +38,7 @@ def plan(stage: Stage, ledger: list[LedgerRow], now: int, small: int = SMALL) ->
     by_file: dict[str, list[LedgerRow]] = {}
     for row in rows:
         by_file.setdefault(_name(row.unit.path, row.unit.version), []).append(row)
-    entries = files_of(stage.paths, stage.options, stage.name, {row.unit.path for row in rows})
+    entries = files_of(stage.paths, stage.options, stage.name, {row.unit.path for row in ledger})
     there = {_name(entry.path, entry.version): entry for entry in entries}
     fresh = [entry for name, entry in there.items() if name not in by_file]
     again = [row.unit for row in rows if row.status == "unreadable" and _file_of(row) in there]

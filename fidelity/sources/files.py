@@ -38,12 +38,13 @@ def plan(stage: Stage, ledger: list[LedgerRow], now: int, settle: int, split: in
     if stage.record.format == "parquet":
         return columnar.plan(stage, ledger, now)
     known = known_files(ledger)
+    paths = {row.unit.path for row in ledger}
     planner = _Planner(
-        stage, _look(stage, known, now, settle), _last_look(ledger), now, settle, split
+        stage, _look(stage, known, paths, now, settle), _last_look(ledger), now, settle, split
     )
     if planner.misses_files:
         # A file that is renamed while its folder is listed may be missed under both names.
-        planner = replace(planner, look=_look(stage, known, now, settle))
+        planner = replace(planner, look=_look(stage, known, paths, now, settle))
     return planner.plan()
 
 
@@ -58,9 +59,9 @@ class _Look:
     gone: list[Known] = field(default_factory=list)
 
 
-def _look(stage: Stage, known: list[Known], now: int, settle: int) -> _Look:
+def _look(stage: Stage, known: list[Known], paths: set[str], now: int, settle: int) -> _Look:
     holders = _holders(known)
-    entries = files_of(stage.paths, stage.options, stage.name, holders)
+    entries = files_of(stage.paths, stage.options, stage.name, paths)
     look = _Look({entry.path: entry for entry in entries})
     to_probe = []
     for entry in entries:
