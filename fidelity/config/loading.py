@@ -3,8 +3,8 @@
 Every problem of a file is told at once, with its line and its path.
 """
 
-import glob
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def _stage(
         "name": name,
         "kind": kind,
         "after": read.optional(given, way, "after", values.words, None),
-        "paths": tuple(located(path, glob.escape(folder)) for path in paths),
+        "paths": tuple(located(path, _escaped(folder)) for path in paths),
         "topics": tuple(read.texts(given, way, "topic")),
         "brokers": ",".join(part.strip() for part in brokers.split(",") if part.strip()),
         "record": record,
@@ -232,6 +232,11 @@ def _options(read: Reading, given: Section, way: Way) -> dict[str, str]:
         if is_secret(name) or (*here, name) in read.document.secret:
             remember(value)
     return options
+
+
+def _escaped(folder: str) -> str:
+    """A folder as a pattern: only what the user wrote is special in it."""
+    return re.sub(r"[*?\[{]", r"[\g<0>]", folder)
 
 
 def located(path: str, folder: str) -> str:

@@ -6,6 +6,7 @@ one file is out of reach.
 """
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -63,25 +64,29 @@ class Filesystem(Protocol):
 
 
 class Local:
-    """Files of this machine. Links are followed."""
+    """Files of this machine. Links are followed.
+
+    A name that is not UTF-8 is shown, and known, with `\\x..` for each byte that is none.
+    """
 
     remote = False
 
     def stat(self, path: str) -> Entry | None:
         """The entry of that name; None if there is none."""
         try:
-            return _local_entry(path, os.stat(path), os.path.islink(path))
+            real = _real(path)
+            return _local_entry(path, os.stat(real), os.path.islink(real))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def children(self, folder: str) -> list[Entry]:
         """The names in a folder."""
-        with os.scandir(folder or ".") as names:
+        with os.scandir(_real(folder) or ".") as names:
             found = [self._child(name, folder) for name in names]
         return [entry for entry in found if entry is not None]
 
     def _child(self, name: "os.DirEntry[str]", folder: str) -> Entry | None:
-        path, link = os.path.join(folder, name.name), name.is_symlink()
+        path, link = os.path.join(folder, _shown(name.name)), name.is_symlink()
         try:
             return _local_entry(path, name.stat(), link)
         except FileNotFoundError:
@@ -95,9 +100,16 @@ class Local:
 
     def open(self, path: str) -> pa.NativeFile:
         """A file open for reading at any place."""
-        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for ever
-            raise OSError(None, "is not a regular file")
-        return pa.OSFile(path, "rb")
+        real = _real(path)
+        try:
+            kind = os.stat(real).st_mode
+        except FileNotFoundError:
+            gone = "is a link that leads nowhere" if os.path.islink(real) else "is not there"
+            raise FileNotFoundError(None, gone) from None
+        if not stat.S_ISREG(kind):  # to open a pipe would wait for ever
+            what = "a folder, not a file" if stat.S_ISDIR(kind) else "not a regular file"
+            raise OSError(None, f"is {what}")
+        return pa.OSFile(os.fsencode(real), "rb")
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file whole or not at all, its folder too if need be."""
@@ -113,6 +125,21 @@ class Local:
             with suppress(OSError):
                 os.unlink(draft)
             raise
+
+
+_BYTE = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+def _shown(name: str) -> str:
+    """A name that the system gave, as text that can be stored and printed."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _real(path: str) -> str:
+    """The name that the system knows it by."""
+    if "\\x" not in path or os.path.lexists(path):
+        return path
+    return os.fsdecode(_BYTE.sub(lambda at: bytes.fromhex(at[1].decode()), os.fsencode(path)))
 
 
 def _local_entry(path: str, about: os.stat_result, link: bool) -> Entry:

@@ -17,6 +17,7 @@ from fidelity.errors import FidelityError, SourceError, UnreadableError
 from fidelity.sources.filesystem import Entry, Filesystem, filesystem, reason
 
 _MAGIC = re.compile(r"[*?\[{]")
+_ESCAPED = re.compile(r"\[([*?\[{])\]")
 
 
 def files_of(
@@ -35,14 +36,23 @@ def files_of(
         try:
             listed = _Listing(filesystem(path, options), known).files(_normal(path))
         except OSError as error:
-            raise _out_of_reach(error, options, f"stage {stage}: {path}") from None
+            raise _out_of_reach(error, options, f"stage {stage}: {_literal(path)}") from None
         found.update((entry.path, entry) for entry in listed)
     return sorted(_each_once(found.values()), key=lambda entry: entry.path)
 
 
 def is_pattern(path: str) -> bool:
     """Whether a path may mean several files."""
-    return _MAGIC.search(path) is not None
+    return _MAGIC.search(_masked(path)) is not None
+
+
+def _masked(pattern: str) -> str:
+    """As long as the pattern, with nothing special where one character stands in brackets."""
+    return _ESCAPED.sub("___", pattern)
+
+
+def _literal(pattern: str) -> str:
+    return _ESCAPED.sub(r"\1", pattern)
 
 
 def failure(error: OSError, path: str, stage: Stage) -> FidelityError:
@@ -122,7 +132,7 @@ class _Listing:
 
     def files(self, path: str) -> list[Entry]:
         if not is_pattern(path):
-            return self._named(path)
+            return self._named(_literal(path))
         base, pattern = _fixed_part(path)
         self._list(base)  # raises if there is no such folder
         found: dict[str, Entry] = {}
@@ -158,7 +168,7 @@ class _Listing:
         if not rest:
             return self._files_named(folder, head)
         if not is_pattern(head):
-            below = posixpath.join(folder, head)
+            below = posixpath.join(folder, _literal(head))
             return self._matching(below, rest) if self._exists(below) else []
         return [
             entry
@@ -246,15 +256,15 @@ def _regex(pattern: str) -> str:
     """A pattern for one name, without braces, as a regular expression."""
     text, i = "", 0
     while i < len(pattern):
-        close = pattern.find("]", i + 2) if pattern[i] == "[" else -1
+        # A `]` that comes first is one of the characters.
+        first = i + 2 + (pattern[i + 1 : i + 2] in ("!", "^"))
+        close = pattern.find("]", first) if pattern[i] == "[" else -1
         if pattern[i] == "*":
             text += ".*"
         elif pattern[i] == "?":
             text += "."
         elif close > 0:
-            inside = pattern[i + 1 : close].replace("\\", "\\\\").replace("[", "\\[")
-            negated = inside.startswith(("!", "^"))
-            text += f"[{'^' if negated else ''}{inside[negated:]}]"
+            text += _one_of(pattern[i + 1 : close])
             i = close
         else:
             text += re.escape(pattern[i])
@@ -262,22 +272,37 @@ def _regex(pattern: str) -> str:
     return text
 
 
+def _one_of(inside: str) -> str:
+    """What stands in brackets as a regular expression for one character."""
+    negated = inside.startswith(("!", "^"))
+    parts = re.findall(r".-.|.", inside[negated:], re.DOTALL)
+    ranges = [
+        "-".join(map(re.escape, dict.fromkeys((part[0], part[-1]))))
+        for part in parts
+        if part[0] <= part[-1]  # z-a is no character
+    ]
+    if not ranges:
+        return "." if negated else "(?!)"
+    return f"[{'^' if negated else ''}{''.join(ranges)}]"
+
+
 def _fixed_part(path: str) -> tuple[str, str]:
     """The longest folder without a pattern, and the pattern below it."""
     scheme, colons, rest = path.rpartition("://")
-    magic = _MAGIC.search(rest)
+    magic = _MAGIC.search(_masked(rest))
     cut = rest.rfind("/", 0, magic.start() if magic else len(rest))
-    base = rest[: max(cut, 0)] or ("/" if cut == 0 and not colons else "")
+    base = _literal(rest[: max(cut, 0)]) or ("/" if cut == 0 and not colons else "")
     return scheme + colons + base, rest[cut + 1 :]
 
 
 def _expanded(pattern: str) -> list[str]:
     """A pattern with braces as patterns without: {a,b}c is ac and bc. A lone brace is itself."""
-    start = pattern.find("{")
+    braces = _masked(pattern)
+    start = braces.find("{")
     while start >= 0:
         depth, commas = 0, [start]
         for i in range(start, len(pattern)):
-            depth += (pattern[i] == "{") - (pattern[i] == "}")
+            depth += (braces[i] == "{") - (braces[i] == "}")
             if pattern[i] == "," and depth == 1:
                 commas.append(i)
             if depth == 0:
@@ -286,5 +311,5 @@ def _expanded(pattern: str) -> list[str]:
                 ]
                 before, after = pattern[:start], pattern[i + 1 :]
                 return [one for choice in choices for one in _expanded(before + choice + after)]
-        start = pattern.find("{", start + 1)
+        start = braces.find("{", start + 1)
     return [pattern]

@@ -44,7 +44,10 @@ class ObjectStore:
         return Entry(self._prefix + info.path.rstrip("/"), size, modified, modified, folder)
 
     def _key(self, path: str) -> str:
-        return path.removeprefix(self._prefix).rstrip("/")
+        key = path.removeprefix(self._prefix).rstrip("/")
+        if not key:
+            raise OSError(None, "the address names no bucket")
+        return key
 
     def open(self, path: str) -> pa.NativeFile:
         """An object open for reading at any place."""
