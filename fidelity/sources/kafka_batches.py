@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from fidelity.errors import UnreadableError
 from fidelity.records import PADDING, Lines, Slices
 from fidelity.sources import kafka_kernels as kernels
-from fidelity.sources.kafka_client import legacy_records, sample_batch
 from fidelity.sources.kafka_codecs import CodecError, OutputFull, decompress
+from fidelity.sources.kafka_messages import legacy_records, sample_batch
 from fidelity.sources.memory import address
 
 Int64s = NDArray[np.int64]

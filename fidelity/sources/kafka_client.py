@@ -1,8 +1,8 @@
 """Kafka's wire, asked synchronously: what topics there are, their offsets, raw record batches.
 
 The connections (TLS, SASL, framing) and protocol classes are aiokafka's. They are not the surface
-that it advertises, so they are used here and nowhere else. They live on an event loop in a thread
-of their own: a fetch goes on while the caller decodes, and callers may have a loop themselves.
+that it advertises, so only the modules kafka_* use them. They live on an event loop in a thread of
+their own: a fetch goes on while the caller decodes, and callers may have a loop themselves.
 Nothing is ever written to a cluster, nor a topic made by asking for it.
 """
 
@@ -11,35 +11,25 @@ import atexit
 import concurrent.futures
 import contextlib
 import difflib
-import logging
 import os
-import random
-import socket
-import ssl
-import struct
 import threading
 import time
-import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import cramjam
 from aiokafka import errors as kafka_errors
-from aiokafka.conn import AIOKafkaConnection, CloseReason, collect_hosts, create_conn
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 
 from fidelity.errors import FidelityError, SourceError, UnreadableError
+from fidelity.sources.kafka_connections import Address, Again, Connections
 from fidelity.sources.kafka_metadata import TopicsRequest, topics_of
 from fidelity.sources.kafka_options import Settings, settings
 
 EARLIEST, LATEST = -2, -1
 """What to ask `offsets` for: the first offset that is held, the one after the last."""
 
-_CONNECT_SECONDS = 10.0
 _MISSING_SECONDS = 2.0  # a topic that was just made may be unknown for a moment
 _LARGEST_BACKOFF = 2.0
 _UNKNOWN_TOPIC, _INVALID_TOPIC, _TOPIC_DENIED, _CLUSTER_DENIED = 3, 17, 29, 31
@@ -47,19 +37,10 @@ _OUT_OF_RANGE = 1
 _PASSING = frozenset({5, 6, 7, 8, 9, 13, 14, 56, 74, 75, 78, 100, 103})
 """Error codes that a leader change or a broker's start explain: the protocol says to retry."""
 
-# Failures are told by our own errors; without a handler aiokafka's would go to the terminal.
-# Its debug messages hold every request, passwords among them.
-logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-logging.getLogger("aiokafka").setLevel(logging.WARNING)
-
 T = TypeVar("T")
 
 
-class _Again(Exception):  # noqa: N818 -- not an error yet
-    """May pass by itself."""
-
-
-class _Missing(_Again):
+class _Missing(Again):
     """There is no such topic, or not yet."""
 
 
@@ -91,16 +72,6 @@ class Fetched:
     throttled: bool
 
 
-@dataclass(slots=True)
-class _State:
-    """What is known of the cluster. Only the loop's thread touches it."""
-
-    nodes: dict[int, tuple[str, int]] = field(default_factory=dict)
-    connections: dict[tuple[str, int], AIOKafkaConnection] = field(default_factory=dict)
-    locks: dict[tuple[str, int], asyncio.Lock] = field(default_factory=dict)
-    topics: dict[str, Topic] = field(default_factory=dict)
-
-
 class Cluster:
     """One cluster, over connections that are kept until `close`.
 
@@ -110,15 +81,8 @@ class Cluster:
 
     def __init__(self, brokers: str, known: Settings, where: str) -> None:
         self._brokers, self.settings, self._where = brokers, known, where
-        try:
-            self._seeds = [(host, port) for host, port, _ in collect_hosts(brokers)]
-        except ValueError:
-            raise SourceError(
-                f"The brokers are not written as host:port,host:port: {brokers}.",
-                where=where,
-                action="Correct the stage's brokers.",
-            ) from None
-        self._state = _State()
+        self._connections = Connections(brokers, known, where)
+        self._known: dict[str, Topic] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="fidelity-kafka", daemon=True
@@ -171,8 +135,7 @@ class Cluster:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _close(self) -> None:
-        for connection in self._state.connections.values():
-            connection.close(reason=CloseReason.SHUTDOWN)
+        self._connections.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -191,7 +154,7 @@ class Cluster:
                 left = min(left, began + _MISSING_SECONDS - time.monotonic())
                 if left <= wait:
                     raise await self._no_topic(reason) from None
-            except _Again as again:
+            except Again as again:
                 reason = str(again)
             except TimeoutError:
                 left = 0.0
@@ -208,9 +171,9 @@ class Cluster:
 
     async def _no_topic(self, name: str) -> SourceError:
         near: list[str] = []
-        with contextlib.suppress(_Again, TimeoutError, FidelityError):
+        with contextlib.suppress(Again, TimeoutError, FidelityError):
             async with asyncio.timeout(2):
-                everything = await self._ask_any(TopicsRequest(None))
+                everything = await self._connections.ask_any(TopicsRequest(None))
                 known = [topic[1] for topic in everything.topics]
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -222,18 +185,18 @@ class Cluster:
         )
 
     async def _topics(self, names: Sequence[str]) -> dict[str, Topic]:
-        answer = await self._ask_any(TopicsRequest(list(names)))
-        self._state.nodes = {node: (host, port) for node, host, port, *_ in answer.brokers}
+        answer = await self._connections.ask_any(TopicsRequest(list(names)))
+        self._connections.nodes = {node: (host, port) for node, host, port, *_ in answer.brokers}
         found = {}
         for code, name, identity, partitions in topics_of(answer):
             self._check(code, name)
             for partition, (error, leader) in partitions.items():
                 if leader < 0:
                     reason = kafka_errors.for_code(error).__name__
-                    raise _Again(f"{name}/{partition} has no leader ({reason})")
+                    raise Again(f"{name}/{partition} has no leader ({reason})")
             leaders = {partition: leader for partition, (_, leader) in partitions.items()}
             found[name] = Topic(name, identity, leaders)
-        self._state.topics |= found
+        self._known |= found
         return found
 
     async def _offsets(
@@ -247,7 +210,7 @@ class Cluster:
         found: dict[tuple[str, int], int] = {}
         for node, asked in by_node.items():
             request = OffsetRequest(-1, int(committed), list(asked.items()))
-            answer = await self._ask(self._address(node), request)
+            answer = await self._connections.ask(self._address(node), request)
             for name, partitions in answer.topics:
                 for partition, code, _time, offset in partitions:
                     self._check(code, name)
@@ -257,7 +220,7 @@ class Cluster:
     async def _fetch(
         self, topic: Topic, partition: int, offset: int, size: int, committed: bool
     ) -> Fetched:
-        known = self._state.topics.get(topic.name)
+        known = self._known.get(topic.name)
         if known is None:
             known = (await self._topics([topic.name]))[topic.name]
         if known.id != topic.id:
@@ -271,11 +234,11 @@ class Cluster:
         try:
             if partition not in known.leaders:
                 raise _Missing(f"{topic.name}/{partition}")
-            answer = await self._ask(self._address(known.leaders[partition]), request)
+            answer = await self._connections.ask(self._address(known.leaders[partition]), request)
             ((name, ((_, code, high, stable, *rest, records),)),) = answer.topics
             self._check(code, name)
-        except (_Again, TimeoutError):
-            self._state.topics.pop(topic.name, None)  # ask anew who leads
+        except (Again, TimeoutError):
+            self._known.pop(topic.name, None)  # ask anew who leads
             raise
         return Fetched(
             records=records or b"",
@@ -294,7 +257,7 @@ class Cluster:
             raise _Missing(topic)
         error = kafka_errors.for_code(code)
         if code in _PASSING:
-            raise _Again(f"{topic}: {error.__name__}")
+            raise Again(f"{topic}: {error.__name__}")
         if code in (_TOPIC_DENIED, _CLUSTER_DENIED):
             what = f"These credentials may not read the topic {topic}."
             action = "Grant the user DESCRIBE and READ on it, or name another user in the options."
@@ -305,142 +268,10 @@ class Cluster:
             action = "Look into the broker's log."
         raise SourceError(what, where=self._where, action=action)
 
-    def _address(self, node: int) -> tuple[str, int]:
-        if node not in self._state.nodes:
-            raise _Again(f"the leader, broker {node}, is not up")
-        return self._state.nodes[node]
-
-    async def _ask_any(self, request: Any) -> Any:
-        """Ask one broker after the other until one answers."""
-        nodes = list(self._state.nodes.values())
-        random.shuffle(nodes)
-        reasons = []
-        for address in dict.fromkeys(nodes + self._seeds):
-            try:
-                return await self._ask(address, request)
-            except _Again as again:
-                reasons.append(str(again))
-        raise _Again("; ".join(reasons))
-
-    async def _ask(self, address: tuple[str, int], request: Any) -> Any:
-        connection = await self._connection(address)
-        place = f"{address[0]}:{address[1]}"
-        try:
-            return await connection.send(request)
-        except TimeoutError:
-            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
-            seconds = self.settings.request_timeout
-            raise _Again(f"{place} did not answer within {seconds:.0f} s") from None
-        except (kafka_errors.IncompatibleBrokerVersion, NotImplementedError):
-            raise SourceError(
-                f"The broker at {place} speaks no version of Kafka's protocol that is known here.",
-                where=self._where,
-                action="Kafka 0.11 to 4.x can be read.",
-            ) from None
-        except (kafka_errors.KafkaError, OSError):
-            raise _Again(self._closed(place)) from None
-
-    async def _connection(self, address: tuple[str, int]) -> AIOKafkaConnection:
-        state = self._state
-        async with state.locks.setdefault(address, asyncio.Lock()):
-            there = state.connections.get(address)
-            if there is None or not there.connected():
-                there = state.connections[address] = await self._connect(*address)
-            return there
-
-    async def _connect(self, host: str, port: int) -> AIOKafkaConnection:
-        known, place = self.settings, f"{host}:{port}"
-        try:
-            async with asyncio.timeout(min(_CONNECT_SECONDS, known.request_timeout)):
-                return await create_conn(
-                    host,
-                    port,
-                    client_id=known.client_id,
-                    request_timeout_ms=int(known.request_timeout * 1000),
-                    security_protocol=known.protocol,
-                    ssl_context=known.tls,
-                    sasl_mechanism=known.mechanism,
-                    sasl_plain_username=known.username,
-                    sasl_plain_password=known.password,
-                    sasl_kerberos_service_name=known.kerberos_service,
-                    sasl_kerberos_domain_name=known.kerberos_domain,
-                )
-        except TimeoutError:
-            raise _Again(f"{place} does not answer") from None
-        except ssl.SSLError as error:
-            raise self._refused(f"TLS with {place} fails ({error.reason}).", _TLS_ADVICE) from None
-        except socket.gaierror:
-            raise _Again(f"the host name {host} is not known") from None
-        except ConnectionRefusedError:
-            raise _Again(f"nothing listens on {place}") from None
-        except (ConnectionError, kafka_errors.KafkaConnectionError):
-            raise _Again(self._closed(place)) from None
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise _Again(f"{place} cannot be reached ({reason})") from None
-        except (kafka_errors.KafkaError, ValueError, AssertionError) as error:
-            # Their text is left out: it is the server's, and may repeat what it was told.
-            what = f"{place} refuses the log-in by {known.mechanism} ({type(error).__name__})."
-            raise self._refused(what, _SASL_ADVICE) from None
-
-    def _closed(self, place: str) -> str:
-        protocol = self.settings.protocol
-        return (
-            f"{place} closed the connection (if it always does, that port may want something else "
-            f"than {protocol}, whether TLS or SASL: option security.protocol)"
-        )
-
-    def _refused(self, what: str, action: str) -> SourceError:
-        return SourceError(what, where=self._where, action=action)
-
-
-_TLS_ADVICE = (
-    "Check that the port speaks TLS (option security.protocol), and ssl.ca.location if the "
-    "certificate is not trusted."
-)
-_SASL_ADVICE = "Check the options sasl.mechanism, sasl.username and sasl.password."
-
-
-def legacy_records(
-    batch: bytes, check: bool, where: str
-) -> Iterator[tuple[int, int, bytes | None, bytes | None]]:
-    """(offset, time in ms or -1, key, value) of the records of a v0 or v1 message.
-
-    Raises UnreadableError for a broken message.
-    """
-    try:
-        message = MemoryRecords(batch).next_batch()
-        if message is None or (check and not message.validate_crc()):
-            raise ValueError
-        for record in message:
-            time_ms = -1 if record.timestamp is None else record.timestamp
-            yield record.offset, time_ms, record.key, record.value
-    except _BROKEN_MESSAGE:
-        raise UnreadableError(
-            "A message of Kafka's old format is broken.",
-            where=where,
-            action="Check the brokers' disks; a replica may still hold it. Then scan again.",
-        ) from None
-
-
-_BROKEN_MESSAGE = (
-    kafka_errors.KafkaError,
-    cramjam.DecompressionError,
-    ValueError,
-    IndexError,
-    AssertionError,
-    EOFError,
-    OSError,
-    struct.error,
-    zlib.error,
-)
-
-
-def sample_batch(*, compressed: bool) -> bytes:
-    """A record batch with one record that has a key, a value and a header."""
-    builder = DefaultRecordBatchBuilder(2, 3 if compressed else 0, 0, -1, -1, -1, 1 << 16)
-    builder.append(0, 0, b"key", b"value", [("fid", b"\0\0\0\1")])
-    return bytes(builder.build())
+    def _address(self, node: int) -> Address:
+        if node not in self._connections.nodes:
+            raise Again(f"the leader, broker {node}, is not up")
+        return self._connections.nodes[node]
 
 
 _open: dict[tuple[int, str, str, tuple[tuple[str, str], ...]], Cluster] = {}
