@@ -201,7 +201,7 @@ def test_a_file_changed_between_plan_and_read_is_unreadable(tmp_path: Path) -> N
     with pytest.raises(UnreadableError, match="replaced"):
         numbers(read(unit, stage, Wanted(columns=["fid"])))
     path.unlink()
-    with pytest.raises(UnreadableError, match="No such file"):
+    with pytest.raises(UnreadableError, match="is not there"):
         numbers(read(unit, stage, Wanted(columns=["fid"])))
 
 

@@ -230,7 +230,7 @@ def test_a_file_that_is_gone_after_the_plan_is_unreadable(tmp_path: Path) -> Non
     path.write_bytes(b"one\ntwo\n")
     unit = unit_of(path)
     path.unlink()
-    with pytest.raises(UnreadableError, match="No such file"):
+    with pytest.raises(UnreadableError, match="is not there"):
         records_of(read(unit, STAGE))
 
 
