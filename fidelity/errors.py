@@ -18,8 +18,10 @@ class FidelityError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        advice = f" {self.action}" if self.action else ""
-        return f"{place}{self.what}{advice}"
+        if not self.action:
+            return f"{place}{self.what}"
+        stop = "" if self.what.endswith((".", ":", "!", "?")) else "."
+        return f"{place}{self.what}{stop} {self.action}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process boundaries; keyword-only arguments need help to be unpickled.
@@ -39,11 +41,11 @@ class ConfigError(FidelityError):
 
 
 class SourceError(FidelityError):
-    """A whole stage cannot be looked at: broker down, no such topic, folder unreadable, bad keys."""
+    """A whole stage cannot be looked at: broker down, no topic, folder unreadable, bad keys."""
 
 
 class UnreadableError(FidelityError):
-    """One unit cannot be read (truncated gzip, corrupt Parquet, file gone): it becomes `unknown`."""
+    """One unit cannot be read (truncated gzip, corrupt Parquet, gone): it becomes `unknown`."""
 
 
 class StoreError(FidelityError):
@@ -51,4 +53,4 @@ class StoreError(FidelityError):
 
 
 class StampError(FidelityError):
-    """A producer's state or manifest cannot be used: held by another process, damaged, disk full."""
+    """A producer's state or manifest cannot be used: held by another process, damaged."""

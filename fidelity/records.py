@@ -15,7 +15,7 @@ PADDING = 64
 
 @dataclass(slots=True)
 class Slices:
-    """n byte slices [starts, ends) of a buffer; start -1: no value (null), -2: a line over the limit."""
+    """n byte slices [starts, ends) of a buffer; start -1: null, -2: a line over the limit."""
 
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
