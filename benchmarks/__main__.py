@@ -1,0 +1,32 @@
+"""All benchmarks, one after the other: `make bench`. Exits 1 if one missed its limits.
+
+Every figure is a ratio, or stands beside what it is compared with in the same run.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+
+BENCHMARKS = {
+    "scan": "JSON lines: a full scan against DuckDB's bare read_json; workers; memory",
+    "kafka": "Kafka: a full scan against a bare consume() loop",
+    "observe": "observe and the sketch",
+    "stamp": "stamping",
+}
+
+
+def main() -> int:
+    """Run them all, each in a process of its own."""
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+    missed = []
+    for name, title in BENCHMARKS.items():
+        print(f"\n{name}: {title}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
+            missed.append(name)
+    print(f"\nlimits missed: {', '.join(missed)}" if missed else "\nall limits kept")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
