@@ -222,10 +222,8 @@ def _rewrite_ledger(store: Store) -> None:
     note = Unit("", "compacted", "stage", "", 0, 0)
     now = time.time_ns() // 1000
     last = table_of([LedgerRow(note, "read", "", now, "")], 0, observed)
-    rows = pa.concat_tables([snapshot.rows_in_force(), last]).filter(
-        # The note of an earlier compaction is in force, too.
-        (pc.field("key") != note.key) | (pc.field("observed") == observed)
-    )
+    of_stages = snapshot.rows_in_force().filter(pc.field("stage") != note.stage)
+    rows = pa.concat_tables([of_stages, last])
     name = f"compact-{secrets.token_hex(8)}.parquet"
     file = store.units.write(name, rows.to_batches(), UNITS_FILE)
     assert file is not None

@@ -1,6 +1,7 @@
 """Where a store lies: options by deltalake's names, and failures told in one paragraph."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -75,14 +76,36 @@ _ADVICE = (
         "access to the store is denied.",
         "Check its permissions, or the credentials under `options`.",
     ),
+    (
+        ("nosuchbucket", "bucket does not exist"),
+        "there is no such bucket.",
+        "Make the bucket, or name another in `store:`.",
+    ),
+    (
+        ("connection refused", "dns error", "failed to lookup address"),
+        "nobody answers at its address.",
+        "Check the address, under `options` and in `store:`, and the network.",
+    ),
+    (
+        ("not a directory", "notadirectory", "errno 20", "os error 20"),
+        "there is a file where a folder should be.",
+        "Name a new or empty folder as `store:`.",
+    ),
 )
+_DAMAGED = ("parquet", "json error", "gzipped", "is damaged", "no such file", "not found")
+_ANEW = "Restore it from a copy, or name a new `store:` and scan everything again."
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m\u21b3?|\u21b3")
+_CALLS = re.compile(r"\s+0: .*")
+"""The calls that led to an error, which deltalake adds to some."""
 
 
 def _told(error: BaseException, done: str) -> tuple[str, str]:
-    text = " ".join(mask(str(error)).split())
+    text = _CALLS.sub("", " ".join(_COLOURS.sub("", mask(str(error))).split()))
     for marks, what, action in _ADVICE:
         if any(mark in text.lower() for mark in marks):
             return f"the store cannot be {done}: {what}", action
-    if isinstance(error, TableNotFoundError) and done == "read":
-        return "there is no store here.", "`fidelity scan` makes one."
-    return f"the store cannot be {done}: {text[:400]}", ""
+    if isinstance(error, TableNotFoundError):
+        return f"the store cannot be {done}: this part of it is gone.", _ANEW
+    damaged = any(mark in text.lower() for mark in _DAMAGED)
+    what = f"the store cannot be {done}: {text[:400].rstrip('.')}."
+    return what, _ANEW if damaged else "Check that the store can be reached, and try again."

@@ -276,7 +276,7 @@ def test_what_is_not_a_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match="this is a file"):
         Store.open(str(tmp_path / "file"), "p")
-    with pytest.raises(StoreError, match="Not a directory"):
+    with pytest.raises(StoreError, match="a file where a folder should be"):
         Store.open(str(tmp_path / "file" / "store"), "p")
     with pytest.raises(StoreError, match="other things than a store"):
         Store.open(str(tmp_path / "logs"), "p")
