@@ -17,7 +17,7 @@ from fidelity.errors import FidelityError, StoreError
 from fidelity.report import Report
 from fidelity.scan import ScanResult
 from fidelity.scan import scan as look
-from fidelity.store import Snapshot, Store
+from fidelity.store import Snapshot, Store, check_spec
 from fidelity.trace import trace
 from fidelity.units import LedgerRow
 from fidelity.whereabouts import Whereabouts, whereabouts
@@ -71,11 +71,12 @@ def reconcile(
         keep: keep the run in the store. If that fails, it is one of the answer's errors.
 
     Raises:
+        ConfigError: the store holds what was read by another record spec or window.
         StoreError: there is no store, or it cannot be read.
     """
     store = opened_store(pipeline)
     snapshot = store.at(known_at)
-    ledger = ledger_of(pipeline, snapshot)
+    ledger = ledger_of(pipeline, store, snapshot)
     report = books.reconcile(
         pipeline,
         ledger,
@@ -131,14 +132,24 @@ def where_seen(
     known_at: KnownAt = None,
 ) -> Whereabouts:
     """At which stages the record with an id was seen. Raises StoreError."""
-    snapshot = opened_store(pipeline).at(known_at)
-    ledger = ledger_of(pipeline, snapshot)
+    store = opened_store(pipeline)
+    snapshot = store.at(known_at)
+    ledger = ledger_of(pipeline, store, snapshot)
     return whereabouts(pipeline, snapshot, ledger, id, stages, window)
 
 
-def ledger_of(pipeline: Pipeline, snapshot: Snapshot) -> list[LedgerRow]:
-    """The rows in force of all stages."""
-    return [row for stage in pipeline.stages for row in snapshot.ledger(stage.name)]
+def ledger_of(pipeline: Pipeline, store: Store, snapshot: Snapshot) -> list[LedgerRow]:
+    """The rows in force of all stages.
+
+    Raises:
+        ConfigError: they were made by another record spec or window than the pipeline has now.
+    """
+    ledger = []
+    for stage in pipeline.stages:
+        rows = snapshot.ledger(stage.name)
+        check_spec(stage.name, stage.record.digest(pipeline.window), rows, store)
+        ledger += rows
+    return ledger
 
 
 def _now() -> int:

@@ -122,11 +122,14 @@ class Table:
         about: list[pq.FileMetaData] = []
         pieces = _pieces(batches)
         with self.filesystem().open_output_stream(name) as stream:
-            with pq.ParquetWriter(
-                stream, self.schema, metadata_collector=about, **options
-            ) as writer:
+            writer = pq.ParquetWriter(stream, self.schema, metadata_collector=about, **options)
+            try:
                 for piece in pieces:
                     writer.write_table(piece)
+                writer.close()
+            except BaseException:
+                writer.is_open = False  # to close it as well would fail, and hide why
+                raise
             size = stream.tell()
         return DataFile(name, size, about[0].num_rows, _stats(about[0]))
 

@@ -9,12 +9,22 @@ from typing import Any
 
 import duckdb
 
+from fidelity.errors import StoreError
+
 _HERE = Path(__file__).parent
 _FOLDERS = (_HERE / "sql", _HERE.parent / "sql")  # in the wheel, in the repository
 
 
 class QuestionError(Exception):
     """A bug of ours: SQL that does not run. Shows the question with DuckDB's answer."""
+
+
+_UNREAD = "get_next failed(): "
+"""What DuckDB says where Arrow could not read on."""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
 
 
 @cache
@@ -37,9 +47,25 @@ def connect() -> duckdb.DuckDBPyConnection:
 def ask(
     connection: duckdb.DuckDBPyConnection, name: str, **values: Any
 ) -> duckdb.DuckDBPyConnection:
-    """Run sql/<name>.sql with named values ($name). Raises QuestionError."""
+    """Run sql/<name>.sql with named values ($name).
+
+    Raises:
+        QuestionError: it does not run.
+        StoreError: what it is asked about cannot be read, or there is no room to answer it.
+    """
     text = question(name)
     try:
         return connection.execute(text, values or None)
+    except duckdb.OperationalError as error:
+        action = "Free memory, or space where temporary files go, and try again."
+        raise StoreError(
+            f"there is no room to answer: {_one_line(error)}", action=action
+        ) from error
+    except duckdb.InvalidInputException as error:
+        if _UNREAD not in str(error):
+            raise QuestionError(f"sql/{name}.sql: {error}\n\n{text}") from error
+        what = f"the store cannot be read: {_one_line(error).partition(_UNREAD)[2]}"
+        action = "Restore it from a copy, or name a new `store:` and scan everything again."
+        raise StoreError(what, action=action) from error
     except (duckdb.ProgrammingError, duckdb.InternalError) as error:
         raise QuestionError(f"sql/{name}.sql: {error}\n\n{text}") from error

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fidelity.config import mask
-from fidelity.storage import told
 from fidelity.errors import StoreError, UsageError
 from fidelity.report import Report, from_iso
 from fidelity.report.json import parse, render
 from fidelity.sources.filesystem import filesystem
+from fidelity.storage import told
 from fidelity.store import Store
 
 _ENDING = ".json.gz"
@@ -79,8 +79,8 @@ def _text(store: Store, run: str, most: int = -1) -> str:
             source = filesystem(store.uri, store.options).open(path)
             with source, gzip.GzipFile(fileobj=source) as file:
                 return file.read(most).decode("utf-8", "strict" if most < 0 else "ignore")
-        except (EOFError, zlib.error) as error:
-            raise OSError(None, f"the file is damaged ({error})") from error
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise _damaged(store, run) from error
 
 
 def _head(store: Store, run: str) -> dict[str, Any]:
