@@ -126,17 +126,44 @@ def plain_run(at: Number, end: Number) -> Number:
 
 
 @njit(cache=True)
+def _four_hex(at: Number) -> Number:
+    """4 hex digits as a number; -1 if they are none."""
+    value = np.int64(0)
+    for place in range(4):
+        digit = byte(at + place)
+        letter = digit | 0x20
+        if not ((_ZERO <= digit <= _NINE) or (0x61 <= letter <= 0x66)):
+            return np.int64(-1)
+        value = value << 4 | (digit & 0xF) + (9 if digit >= 0x40 else 0)
+    return value
+
+
+@njit(cache=True)
+def _letter_at(at: Number) -> Number:
+    """The letter that the escape whose backslash is at `at` stands for; -1 if it is broken.
+
+    One above U+FFFF is a pair of surrogates, and takes 12 bytes instead of 6.
+    """
+    first = _four_hex(at + 2)
+    if first >> 11 != 0x1B:  # no surrogate
+        return first
+    if first >= 0xDC00 or byte(at + 6) != _BACKSLASH or byte(at + 7) != _U:
+        return np.int64(-1)
+    second = _four_hex(at + 8)
+    if second >> 10 != 0x37:
+        return np.int64(-1)
+    return 0x10000 + ((first & 0x3FF) << 10 | second & 0x3FF)
+
+
+@njit(cache=True)
 def _after_escape(at: Number) -> Number:
-    """The address after the escape whose backslash is at `at`; 0 if it is none, or a surrogate."""
+    """The address after the escape whose backslash is at `at`; 0 if it is none."""
     kind = byte(at + 1)
     if kind == _U:
-        for place in range(2, 6):
-            digit = byte(at + place)
-            letter = digit | 0x20
-            if not ((_ZERO <= digit <= _NINE) or (0x61 <= letter <= 0x66)):
-                return 0
-        surrogate = byte(at + 2) | 0x20 == 0x64 and byte(at + 3) >= 0x38
-        return 0 if surrogate else at + 6
+        letter = _letter_at(at)
+        if letter < 0:
+            return 0
+        return at + 12 if letter > 0xFFFF else at + 6
     # " \ / b f n r t
     simple = kind in (_QUOTE, _BACKSLASH, 0x2F, 0x62, 0x66, 0x6E, 0x72, 0x74)
     return at + 2 if simple else 0
@@ -144,7 +171,7 @@ def _after_escape(at: Number) -> Number:
 
 @njit(cache=True)
 def unescaped(at: Number, stop: Number, to: Number) -> Number:
-    """Writes a valid string without surrogates to memory at `to`; its length, 0 if it has a NUL."""
+    """Writes a valid string, its escapes resolved, at `to`; its length, 0 if it has a NUL."""
     start = to
     while at < stop:
         here = byte(at)
@@ -157,14 +184,11 @@ def unescaped(at: Number, stop: Number, to: Number) -> Number:
             put_byte(to, _simple_escape(kind))
             at, to = at + 2, to + 1
             continue
-        letter = np.int64(0)
-        for place in range(2, 6):
-            digit = byte(at + place)
-            letter = letter << 4 | (digit & 0xF) + (9 if digit >= 0x40 else 0)
+        letter = _letter_at(at)
         if letter == 0:
             return np.int64(0)
         to = _put_letter(to, letter)
-        at += 6
+        at += 12 if letter > 0xFFFF else 6
     return to - start
 
 
@@ -183,7 +207,7 @@ def _simple_escape(kind: Number) -> Number:
 
 @njit(cache=True)
 def _put_letter(to: Number, letter: Number) -> Number:
-    """Writes a letter up to U+FFFF as UTF-8; the address after it."""
+    """Writes a letter as UTF-8; the address after it."""
     if letter < 0x80:
         put_byte(to, letter)
         return to + 1
@@ -191,10 +215,16 @@ def _put_letter(to: Number, letter: Number) -> Number:
         put_byte(to, 0xC0 | letter >> 6)
         put_byte(to + 1, 0x80 | letter & 0x3F)
         return to + 2
-    put_byte(to, 0xE0 | letter >> 12)
-    put_byte(to + 1, 0x80 | letter >> 6 & 0x3F)
-    put_byte(to + 2, 0x80 | letter & 0x3F)
-    return to + 3
+    after = to + 3
+    if letter < 0x10000:
+        put_byte(to, 0xE0 | letter >> 12)
+    else:
+        put_byte(to, 0xF0 | letter >> 18)
+        put_byte(to + 1, 0x80 | letter >> 12 & 0x3F)
+        after += 1
+    put_byte(after - 2, 0x80 | letter >> 6 & 0x3F)
+    put_byte(after - 1, 0x80 | letter & 0x3F)
+    return after
 
 
 @njit(cache=True)
@@ -238,10 +268,11 @@ def number_end(at: Number, end: Number) -> Number:
         at += digits + 1
     if byte(at) | 0x20 == _E:
         at += 1
-        if byte(at) == _MINUS or byte(at) == _PLUS:
+        small = byte(at) == _MINUS
+        if small or byte(at) == _PLUS:
             at += 1
         digits = digits_before(at, end)
-        if digits == 0 or digits > 2:
+        if digits == 0 or digits > (3 if small else 2):  # more may be beyond a double
             return 0
         at += digits
     return at if at - start <= LONGEST_NUMBER else 0
