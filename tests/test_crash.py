@@ -86,15 +86,15 @@ def test_a_compaction_killed_at_any_moment_changes_no_sum(victim: Victim, tmp_pa
     store = opened(made)
     chance = random.Random(1)
     killed = 0
-    for n in range(15):
+    for n in range(8):
         grow(tmp_path, n, 20)
         scan(made, store, as_of=LATER)
         grow(tmp_path, n + 100, 20)
         scan(made, store, as_of=LATER)
         expected = in_force(store)
-        killed += victim.run("compact_here", str(tmp_path), chance.random() * 0.4)
+        killed += victim.run("compact_here", str(tmp_path), chance.random() * 0.3)
         assert in_force(store) == expected
-    assert killed >= 5
+    assert killed >= 3
     compact(made, store)
     assert in_force(store) == expected == undisturbed(tmp_path)
     compact(made, store, everything=True)
