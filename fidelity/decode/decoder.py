@@ -85,18 +85,13 @@ class Decoder:
         if len(self._room.malformed) < len(batch):
             self._room = room_for(len(batch))
             self._absent = np.full(len(batch), NONE, np.int64)
-        found = self._room.first(len(batch))
-        records = found.records
-        records.arrival[:] = batch.arrivals
-        records.position[:] = batch.positions
+        found = self._room.of(batch)
         if isinstance(batch, Lines):
-            records.size[:] = batch.sizes
             self._lines(batch, found)
         else:
-            records.size[:] = 0
             self._table(batch, found)
         self._judge(found)
-        return records
+        return found.records
 
     def _same_for_all(self) -> Parts:
         """What the parts are that are the same for all records; NONE if they have no value."""
@@ -108,7 +103,7 @@ class Decoder:
         one = room_for(1)
         one.records.id[:], one.identified[:] = 0, False
         one.records.time[:], one.records.stream[:], one.records.origin[:] = NONE, NONE, NONE
-        one.records.arrival[:] = NONE
+        one.records.arrival = np.full(1, NONE, np.int64)
         if given:
             row = np.zeros(1, np.int64)
             self._answers.texts(given, row, one, self._places.encoding, binary=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from fidelity.decode.names import FULL, LONGEST, State, intern, is_name
+from fidelity.decode.names import FULL, LONGEST, State, intern
 from fidelity.decode.scanner import (
     ABSENT,
     FORMS,
@@ -59,12 +59,12 @@ Out = tuple[
 Parts = tuple[int, int, int, int]
 """A number for each part, in the order of places.PARTS."""
 
-MEMO, LAST, ROOM = SPANS_ROOM, SPANS_ROOM + 4, SPANS_ROOM + 8 + QUOTES_HELD + 128
-"""The scratch of int64: the scan's spans, a memo of the last date, the last names, the quotes."""
+MEMO, QUOTED, ROOM = SPANS_ROOM, SPANS_ROOM + 4, SPANS_ROOM + 4 + QUOTES_HELD + 128
+"""The scratch of int64: the scan's spans, a memo of the last date, the list of quotes."""
 
 
 @njit(cache=True)
-def _name(state: State, spans: Number, slot: Number, last: Number) -> Number:
+def _name(state: State, spans: Number, slot: Number) -> Number:
     """The code of the name in a slot, NONE, UNSURE, or FULL: the table must grow first."""
     at, length, form = peek(spans, slot), peek(spans, LENGTHS + slot), peek(spans, FORMS + slot)
     if form == ABSENT:
@@ -75,13 +75,7 @@ def _name(state: State, spans: Number, slot: Number, last: Number) -> Number:
         form == NUMBER and natural(at, length) < 0
     ):
         return np.int64(UNSURE)
-    # Most lines name what the line before them named.
-    code = peek(last, 0)
-    if code >= 0 and is_name(state, code, at, length):
-        return code
-    code = intern(state, at, length)
-    poke(last, 0, code)
-    return code
+    return intern(state, at, length)
 
 
 @njit(cache=True)
@@ -127,13 +121,12 @@ def decode(
     id_out, time_out, stream_out, origin_out, malformed, identified, unsure = out
     id_out, time_out, stream_out, origin_out, malformed, identified, unsure = out
     encoding, unit, last_token = read_as
-    spans, memo, quoted = scratch, scratch + 8 * MEMO, scratch + 8 * (LAST + 4)
+    spans, memo, quoted = scratch, scratch + 8 * MEMO, scratch + 8 * QUOTED
     for place in range(4):
         poke(memo, place, 0)
     poke(memo, 1, np.int64(-1))  # no date's last two bytes
     for place in range(4):
         poke(spans, FORMS + place, ABSENT)
-        poke(scratch, LAST + place, NONE)
     for i in range(row, len(arrivals)):
         start = peek(starts, i)
         first, end = base + start, base + peek(ends, i)
@@ -196,7 +189,7 @@ def decode(
         if slot != DONE:
             value = constants[2]
             if slot >= 0:
-                value = _name(state, spans, slot, scratch + 8 * LAST)
+                value = _name(state, spans, slot)
                 if value == FULL:
                     return i
             doubt |= value == UNSURE
@@ -206,7 +199,7 @@ def decode(
         if slot != DONE:
             value = constants[3]
             if slot >= 0:
-                value = _name(state, spans, slot, scratch + 8 * (LAST + 1))
+                value = _name(state, spans, slot)
                 if value == FULL:
                     return i
             doubt |= value == UNSURE
