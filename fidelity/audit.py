@@ -19,6 +19,7 @@ from fidelity.scan import ScanResult
 from fidelity.scan import scan as look
 from fidelity.store import Snapshot, Store, check_spec
 from fidelity.trace import trace
+from fidelity.traces import Traces
 from fidelity.units import LedgerRow
 from fidelity.whereabouts import Whereabouts, whereabouts
 
@@ -68,7 +69,8 @@ def reconcile(
 
     Args:
         as_of: decides what has settled, microseconds; default now.
-        keep: keep the run in the store. If that fails, it is one of the answer's errors.
+        keep: keep the run in the store, and what had to be traced for it. If the run cannot be
+            kept, that is one of the answer's errors.
 
     Raises:
         ConfigError: the store holds what was read by another record spec or window.
@@ -77,6 +79,7 @@ def reconcile(
     store = opened_store(pipeline)
     snapshot = store.at(known_at)
     ledger = ledger_of(pipeline, store, snapshot)
+    memory = Traces(store)
     report = books.reconcile(
         pipeline,
         ledger,
@@ -87,9 +90,11 @@ def reconcile(
         tracer=lambda reference, stage, scopes, ids: trace(
             pipeline, reference, stage, ledger, scopes, ids
         ),
+        memory=memory,
     )
     try:
         if keep:
+            memory.save()
             runs.keep(store, report)
     except StoreError as error:
         return Answer(report, (error,))

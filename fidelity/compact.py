@@ -8,6 +8,7 @@ is killed:
 2. Data files are written again without rows that can never count, small ones together.
 3. The ledger is written again without rows that are not in force, and speaks of 2's version.
 4. Files that no version since the retention needs are deleted.
+5. Answers of traces that no longer hold are left out, the others put into one file.
 """
 
 import secrets
@@ -21,12 +22,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Transaction
 
+from fidelity import traces
 from fidelity.config import Pipeline, mask
 from fidelity.delta import Conflict, DataFile, Table
 from fidelity.errors import StoreError
 from fidelity.ledger import table_of
 from fidelity.merging import lasting, merged
+from fidelity.recount import Question
 from fidelity.snapshot import Snapshot
+from fidelity.standing import standing
 from fidelity.storage import told
 from fidelity.store import OBSERVATION_FILE, UNITS_FILE, Store
 from fidelity.units import LedgerRow, Unit
@@ -75,7 +79,9 @@ def compact(pipeline: Pipeline, store: Store, everything: bool = False) -> Compa
             _merge_scans(store, stage.name, pipeline.settle)
     _rewrite_observations(store, everything)
     _rewrite_ledger(store)
-    _vacuum(store, 0 if everything else RETENTION_HOURS)
+    hours = 0 if everything else RETENTION_HOURS
+    _vacuum(store, hours)
+    _tidy_traces(pipeline, store, hours)
     after = _size(store)
     files, rows, entries = zip(before, after, strict=True)
     return Compacted(files, rows, entries)
@@ -158,7 +164,8 @@ def _rewrite_observations(store: Store, everything: bool) -> None:
     doomed: list[str] = []
     written: list[DataFile] = []
     for files in _work(store, _files(opened), dead):
-        rows = pa.concat_tables([dead.without(_read(store, file), file) for file in files])
+        rows = pa.concat_tables([_read(store, file) for file in files])
+        rows = rows.filter(pc.invert(dead.among(rows)))
         name = f"compact-{secrets.token_hex(8)}.parquet"
         new = store.observations_table.write(
             name, rows.sort_by("window").to_batches(), OBSERVATION_FILE
@@ -171,7 +178,7 @@ def _rewrite_observations(store: Store, everything: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Dead:
-    """Tells which observations can never count."""
+    """Tells which observations do not count, and never will."""
 
     in_force: pa.Array  # keys
     over: pa.Array  # stage and scan of all commits: what they left out of force stays out
@@ -184,15 +191,23 @@ class _Dead:
         over = pc.unique(_joined(all_rows, "stage", "scan").combine_chunks())
         return cls(_joined(counted, "stage", "scan", "unit").combine_chunks(), over, everything)
 
-    def among(self, rows: pa.Table, file: _File) -> pa.ChunkedArray:
-        """Which rows are dead. A scan that is under way has committed nothing to the ledger yet."""
-        out = pc.invert(pc.is_in(_joined(rows, "stage", "scan", "unit"), self.in_force))
-        if self.everything or file.added < time.time_ns() // 1_000_000 - DAY_MS:
-            return out
-        return pc.and_(out, pc.is_in(_joined(rows, "stage", "scan"), self.over))
+    def among(self, rows: pa.Table) -> pa.ChunkedArray:
+        """Rows that do not count."""
+        return pc.invert(pc.is_in(_joined(rows, "stage", "scan", "unit"), self.in_force))
 
-    def without(self, rows: pa.Table, file: _File) -> pa.Table:
-        return rows.filter(pc.invert(self.among(rows, file)))
+    def any_among(self, rows: pa.Table) -> bool:
+        """Whether there are any."""
+        return bool(pc.any(self.among(rows)).as_py())
+
+    def may_count_yet(self, rows: pa.Table, file: _File) -> bool:
+        """Whether the file may be of a scan under way: one that the ledger does not have yet.
+
+        Such a file is left as it is: the scan may be about to commit it, or to commit it again.
+        """
+        if self.everything or file.added < time.time_ns() // 1_000_000 - DAY_MS:
+            return False
+        known = pc.is_in(_joined(rows, "stage", "scan"), self.over)
+        return bool(pc.any(pc.and_(self.among(rows), pc.invert(known))).as_py())
 
 
 def _work(store: Store, files: Iterable[_File], dead: _Dead) -> Iterator[list[_File]]:
@@ -204,8 +219,9 @@ def _work(store: Store, files: Iterable[_File], dead: _Dead) -> Iterator[list[_F
         small = [file for file in mine if file.data.bytes < _SMALL]
         group: list[_File] = []
         for file in mine:
-            with_dead = pc.any(dead.among(_read(store, file, ["stage", "scan", "unit"]), file))
-            if not with_dead.as_py() and (file not in small or len(small) < 2):
+            keys = _read(store, file, ["stage", "scan", "unit"])
+            needless = file not in small or len(small) < 2
+            if dead.may_count_yet(keys, file) or (needless and not dead.any_among(keys)):
                 continue
             group.append(file)
             if sum(each.data.bytes for each in group) > _LARGE:
@@ -251,6 +267,17 @@ def _vacuum(store: Store, hours: int) -> None:
     for table in (store.observations_table, store.units):
         with told(store.uri, "written"):
             table.open().vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+
+
+def _tidy_traces(pipeline: Pipeline, store: Store, hours: int) -> None:
+    """Step 5."""
+
+    def hold(questions: Sequence[Question]) -> list[bool]:
+        snapshot = store.at()
+        ledger = [row for stage in pipeline.stages for row in snapshot.ledger(stage.name)]
+        return standing(pipeline, ledger, snapshot.observations(), questions)
+
+    traces.tidy(store, hold, time.time_ns() // 1000 - hours * 3_600_000_000)
 
 
 def _files(table: DeltaTable) -> list[_File]:

@@ -20,14 +20,14 @@ from fidelity.coverage import View
 from fidelity.differences import Difference
 from fidelity.edges import Edge, edges_of
 from fidelity.questions import ask, connect
-from fidelity.recount import Tracer, guessed, look_up, recount
+from fidelity.recount import Forgetful, Memory, Tracer, guessed, look_up, recount
 from fidelity.report import EVIDENCE, Collisions, Report, Verdict
 from fidelity.resolve import Outcome, Peeled, Scope, counted, outcome_of, peel
 from fidelity.scopes import Scopes
 from fidelity.silence import Silence
 from fidelity.units import LedgerRow
 
-__all__ = ["Tracer", "reconcile"]
+__all__ = ["Memory", "Tracer", "reconcile"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -69,6 +69,7 @@ def reconcile(
     run: str,
     known_at: str | None = None,
     tracer: Tracer | None = None,
+    memory: Memory | None = None,
 ) -> Report:
     """Close the books of every stage x window x stream.
 
@@ -82,6 +83,7 @@ def reconcile(
         known_at: which version of the ledger this is, as the report should say it.
         tracer: counts records again where sketches cannot tell. None: such figures are lower
             bounds, and say so.
+        memory: answers of earlier traces, asked first. None: there is none.
 
     Raises BooksError, a bug, if any row's books do not close.
     """
@@ -94,17 +96,19 @@ def reconcile(
     )
     try:
         scopes.load(audit.connection, ledger, observations, audit.edges)
-        return _report(audit, run, known_at, tracer)
+        return _report(audit, run, known_at, tracer, memory or Forgetful())
     finally:
         audit.connection.close()
 
 
-def _report(audit: _Audit, run: str, known_at: str | None, tracer: Tracer | None) -> Report:
+def _report(
+    audit: _Audit, run: str, known_at: str | None, tracer: Tracer | None, memory: Memory
+) -> Report:
     pipeline, source = audit.pipeline, audit.pipeline.source.name
     quiet = silence.silences(audit.connection, pipeline, audit.views[source], audit.horizon)
     scopes.lay_grid(audit.connection, _added_windows(audit, quiet))
     found = scopes.all_scopes(audit.connection, audit.edges)
-    outcomes = _outcomes(audit, found, tracer)
+    outcomes = _outcomes(audit, found, tracer, memory)
     pairs = ask(audit.connection, "reconcile_source", source=source).to_arrow_table()
     heads, blocks, streams = _blocks(audit, found, outcomes, pairs, quiet)
     flaws = {name: coverage.flaws(view) for name, view in audit.views.items()}
@@ -172,7 +176,9 @@ def _added_windows(audit: _Audit, quiet: Sequence[Silence]) -> list[int]:
     return sorted(added)
 
 
-def _outcomes(audit: _Audit, found: Scopes, tracer: Tracer | None) -> list[tuple[Scope, Outcome]]:
+def _outcomes(
+    audit: _Audit, found: Scopes, tracer: Tracer | None, memory: Memory
+) -> list[tuple[Scope, Outcome]]:
     """What differs in each scope that does not balance."""
     unbalanced = np.flatnonzero(~found.due_met & ~found.all_met)
     may_trace = _may_trace(audit, found)
@@ -194,9 +200,9 @@ def _outcomes(audit: _Audit, found: Scopes, tracer: Tracer | None) -> list[tuple
         else:
             half_known[scope.edge].append(peeled)
     for edge in audit.edges:
-        done += zip(unknown[edge], recount(edge, unknown[edge], tracer), strict=True)
+        done += zip(unknown[edge], recount(edge, unknown[edge], tracer, memory), strict=True)
         asked = [each.scope for each in half_known[edge]]
-        done += zip(asked, look_up(edge, half_known[edge], tracer), strict=True)
+        done += zip(asked, look_up(edge, half_known[edge], tracer, memory), strict=True)
     return done
 
 

@@ -4,13 +4,16 @@ The trace is handed in, so that this module decides only what to ask and whether
 explains the observations: data that changed since it was scanned proves nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from fidelity.edges import Edge
 from fidelity.errors import SourceError, UnreadableError
@@ -23,9 +26,17 @@ from fidelity.resolve import (
     outcome_of,
     passes,
 )
-from fidelity.sides import meets, same
+from fidelity.sides import Counts, Ids, meets, same
 
 ASKED = pa.schema([("window", TIME), ("stream", pa.string()), ("id", pa.uint32())])
+ANSWER = pa.schema(
+    [
+        ("origin", pa.string()),
+        ("id", pa.uint32()),
+        ("r", pa.int64()),  # copies at the reference
+        ("d", pa.int64()),  # copies at the stage
+    ]
+)
 CHANGED = "the records read again are not those that were scanned"
 
 
@@ -54,114 +65,194 @@ class Tracer(Protocol):
         """Scopes are (window in microseconds, stream); ids a table of ASKED."""
 
 
-class _Rows:
-    """The rows of one trace as columns, sorted by scope."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a trace is asked of one scope, told so that a change of either side is another question.
 
-    def __init__(self, rows: pa.Table) -> None:
-        window = rows.column("window")
-        if pa.types.is_timestamp(window.type):
-            rows = rows.set_column(
-                rows.schema.get_field_index("window"), "window", pc.cast(window, pa.int64())
-            )
-        self._table = rows.sort_by([("window", "ascending"), ("stream", "ascending")])
-        pairs = self._table.group_by(["window", "stream"], use_threads=False).aggregate(
-            [([], "count_all")]
+    `sides` is a digest of what both stages saw, producer by producer; `asked` one of the ids to be
+    looked up, "" for all that differ.
+    """
+
+    reference: str
+    stage: str
+    window: int  # microseconds
+    stream: str
+    sides: str
+    asked: str
+
+
+class Memory(Protocol):
+    """Answers of earlier traces: tables of ANSWER."""
+
+    def recall(self, questions: Sequence[Question], /) -> Mapping[Question, pa.Table]:
+        """Those answers that are known."""
+
+    def note(self, question: Question, answer: pa.Table, /) -> None:
+        """Remember an answer that explains what was observed."""
+
+
+class Forgetful:
+    """A memory of nothing."""
+
+    def recall(self, _: Sequence[Question]) -> Mapping[Question, pa.Table]:
+        """Nothing."""
+        return {}
+
+    def note(self, _: Question, __: pa.Table) -> None:
+        """Forgotten at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A scope to be counted again, and how an answer becomes its outcome (None: it does not)."""
+
+    scope: Scope
+    ids: Ids | None  # to be looked up; None: all that differ
+    explain: Callable[[pa.Table], Outcome | None]
+
+    @property
+    def question(self) -> Question:
+        asked = "" if self.ids is None else sha256(np.unique(self.ids).tobytes()).hexdigest()
+        edge, scope = self.scope.edge, self.scope
+        return Question(
+            edge.reference, edge.stage, scope.window, scope.stream, sides_of(scope), asked
         )
-        counts = pairs.column("count_all").to_numpy()
-        ends = np.cumsum(counts)
-        keys = zip(
-            pairs.column("window").to_pylist(), pairs.column("stream").to_pylist(), strict=True
-        )
-        self._at = {
-            key: (int(end - count), int(count))
-            for key, end, count in zip(keys, ends, counts, strict=True)
-        }
 
-    def origins(
-        self, scope: Scope
-    ) -> Iterator[tuple[str, NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]]:
-        """(origin, id, r, d) of one scope, producer by producer."""
-        start, count = self._at.get((scope.window, scope.stream), (0, 0))
-        table = self._table.slice(start, count)
-        ids = table.column("id").to_numpy().astype(np.uint32)
-        r = table.column("r").to_numpy().astype(np.int64)
-        d = table.column("d").to_numpy().astype(np.int64)
-        codes = table.column("origin").combine_chunks().dictionary_encode()
-        index = codes.indices.to_numpy(zero_copy_only=False)
-        for code, origin in enumerate(codes.dictionary.to_pylist()):
-            mine = index == code
-            yield origin, ids[mine], r[mine], d[mine]
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.scope.window, self.scope.stream
 
 
-def recount(edge: Edge, scopes: Sequence[Scope], tracer: Tracer | None) -> list[Outcome]:
+def recount(
+    edge: Edge, scopes: Sequence[Scope], tracer: Tracer | None, memory: Memory
+) -> list[Outcome]:
     """Scopes of one edge by an exact count of their records; by numbers alone where that fails."""
-    if not scopes:
-        return []
-    asked = [(scope.window, scope.stream) for scope in scopes]
-    rows, lacking = _trace(edge, asked, None, tracer)
-    found = []
-    for scope in scopes:
-        reason = lacking.get((scope.window, scope.stream))
-        outcome = _of_trace(scope, rows) if reason is None and rows is not None else None
-        found.append(outcome or counted(scope, reason or CHANGED))
-    return found
+    cases = [_Case(scope, None, partial(_of_trace, scope)) for scope in scopes]
+    answers = _answers(edge, cases, tracer, memory)
+    return [
+        counted(scope, answer) if isinstance(answer, str) else answer
+        for scope, answer in zip(scopes, answers, strict=True)
+    ]
 
 
-def look_up(edge: Edge, peeled: Sequence[Peeled], tracer: Tracer | None) -> list[Outcome]:
+def look_up(
+    edge: Edge, peeled: Sequence[Peeled], tracer: Tracer | None, memory: Memory
+) -> list[Outcome]:
     """Peeled scopes of one edge whose surplus ids must be looked up in the reference."""
-    if not peeled:
+    cases = [_Case(each.scope, each.open, partial(_filled_in, each)) for each in peeled]
+    answers = _answers(edge, cases, tracer, memory)
+    return [
+        guessed(each, answer) if isinstance(answer, str) else answer
+        for each, answer in zip(peeled, answers, strict=True)
+    ]
+
+
+def sides_of(scope: Scope) -> str:
+    """A digest of what both stages saw of a scope, producer by producer."""
+    digest = sha256()
+    for line in sorted(scope.lines, key=lambda line: line.origin):
+        sides = [(side.records, side.id_sum, side.id_xor) for side in (line.reference, line.here)]
+        digest.update(f"{line.origin!r} {sides}\n".encode())
+    return digest.hexdigest()
+
+
+def _answers(
+    edge: Edge, cases: Sequence[_Case], tracer: Tracer | None, memory: Memory
+) -> list[Outcome | str]:
+    """The outcome of each case, remembered or traced, or why there is none."""
+    if not cases:
         return []
-    asked = [(each.scope.window, each.scope.stream) for each in peeled]
-    rows, lacking = _trace(edge, asked, _ids_asked(peeled), tracer)
-    found = []
-    for each in peeled:
-        reason = lacking.get((each.scope.window, each.scope.stream))
-        if reason is None and (rows is None or not _fill_in(each, rows)):
-            reason = CHANGED
-        found.append(outcome_of(each) if reason is None else guessed(each, reason))
-        if reason is None:
-            found[-1].evidence = "traced"
-    return found
-
-
-def guessed(peeled: Peeled, doubt: str) -> Outcome:
-    """What is missing is exact; a surplus id that may be a copy is taken to be one."""
-    peeled.known = [np.where(known < 0, 1, known) for known in peeled.known]
-    outcome = outcome_of(peeled)
-    outcome.evidence, outcome.doubt = "counts", doubt
-    return outcome
+    questions = [case.question for case in cases]
+    known = memory.recall(questions)
+    found: list[Outcome | str | None] = [
+        case.explain(known[question]) if question in known else None
+        for case, question in zip(cases, questions, strict=True)
+    ]
+    left = [at for at, outcome in enumerate(found) if outcome is None]
+    rows, lacking = _trace(edge, [cases[at] for at in left], tracer)
+    for at in left:
+        case = cases[at]
+        if case.key in lacking:
+            found[at] = lacking[case.key]
+            continue
+        answer = rows.get(case.key, ANSWER.empty_table())
+        outcome = case.explain(answer)
+        found[at] = outcome or CHANGED
+        if outcome is not None:
+            memory.note(questions[at], answer)
+    return [each for each in found if each is not None]
 
 
 def _trace(
-    edge: Edge,
-    scopes: Sequence[tuple[int, str]],
-    ids: pa.Table | None,
-    tracer: Tracer | None,
-) -> tuple[_Rows | None, Mapping[tuple[int, str], str]]:
+    edge: Edge, cases: Sequence[_Case], tracer: Tracer | None
+) -> tuple[Mapping[tuple[int, str], pa.Table], Mapping[tuple[int, str], str]]:
+    """Answers (ANSWER) by scope, and why some have none."""
+    scopes = [case.key for case in cases]
+    if not scopes:
+        return {}, {}
     if tracer is None:
-        return None, dict.fromkeys(scopes, "records were not read again")
+        return {}, dict.fromkeys(scopes, "records were not read again")
     try:
-        traced = tracer(edge.reference, edge.stage, scopes, ids)
+        traced = tracer(edge.reference, edge.stage, scopes, _ids_asked(cases))
     except (SourceError, UnreadableError) as error:
-        return None, dict.fromkeys(scopes, str(error))
-    return _Rows(traced.rows), traced.untraceable
+        return {}, dict.fromkeys(scopes, str(error))
+    return _by_scope(traced.rows), traced.untraceable
 
 
-def _ids_asked(peeled: Sequence[Peeled]) -> pa.Table:
-    lists = [each.open for each in peeled]
+def _by_scope(rows: pa.Table) -> dict[tuple[int, str], pa.Table]:
+    """The rows of a trace as one table (ANSWER) for each scope."""
+    window = pc.cast(rows.column("window"), pa.int64())
+    rows = rows.set_column(rows.schema.get_field_index("window"), "window", window)
+    rows = rows.sort_by([("window", "ascending"), ("stream", "ascending")])
+    scopes = rows.group_by(["window", "stream"], use_threads=False).aggregate([([], "count_all")])
+    keys = zip(scopes["window"].to_pylist(), scopes["stream"].to_pylist(), strict=True)
+    counts = scopes["count_all"].to_pylist()
+    answers = rows.select(ANSWER.names).cast(ANSWER)
+    ends = accumulate(counts)
+    return {
+        key: answers.slice(end - count, count)
+        for key, end, count in zip(keys, ends, counts, strict=True)
+    }
+
+
+def _ids_asked(cases: Sequence[_Case]) -> pa.Table | None:
+    """A table of ASKED, or None: all that differ."""
+    lists = [case.ids for case in cases if case.ids is not None]
+    if not lists:
+        return None
     repeat = [len(ids) for ids in lists]
-    windows = np.repeat(np.array([each.scope.window for each in peeled], np.int64), repeat)
-    streams = np.repeat(np.array([each.scope.stream for each in peeled], object), repeat)
+    windows = np.repeat(np.array([case.scope.window for case in cases], np.int64), repeat)
+    streams = np.repeat(np.array([case.scope.stream for case in cases], object), repeat)
     columns = [pa.array(windows).cast(TIME), pa.array(streams, pa.string())]
     return pa.Table.from_arrays([*columns, pa.array(np.concatenate(lists))], schema=ASKED)
 
 
-def _of_trace(scope: Scope, rows: _Rows) -> Outcome | None:
+def _origins(answer: pa.Table) -> Iterator[tuple[str, Ids, Counts, Counts]]:
+    """(origin, id, r, d) of one scope, producer by producer."""
+    ids, r, d = (answer.column(name).to_numpy() for name in ("id", "r", "d"))
+    codes = answer.column("origin").combine_chunks().dictionary_encode()
+    if isinstance(codes, pa.ChunkedArray):  # of no chunks
+        return
+    index = codes.indices.to_numpy(zero_copy_only=False)
+    for code, origin in enumerate(codes.dictionary.to_pylist()):
+        mine = index == code
+        yield origin, ids[mine], r[mine], d[mine]
+
+
+def guessed(peeled: Peeled, doubt: str) -> Outcome:
+    """What is missing is exact; a surplus id that may be a copy is taken to be one."""
+    known = [np.where(known < 0, 1, known) for known in peeled.known]
+    outcome = outcome_of(replace(peeled, known=known))
+    outcome.evidence, outcome.doubt = "counts", doubt
+    return outcome
+
+
+def _of_trace(scope: Scope, answer: pa.Table) -> Outcome | None:
     """The outcome of exact counts, or None if they do not explain the observations."""
     outcome = Outcome(evidence="traced")
     open_lines = {line.origin: line for line in scope.lines}
     filtered = 0
-    for origin, ids, r, d in rows.origins(scope):
+    for origin, ids, r, d in _origins(answer):
         line = open_lines.pop(origin, None)
         if line is None or not meets(line.reference, line.here, ids, r - d):
             return None
@@ -180,22 +271,25 @@ def _of_trace(scope: Scope, rows: _Rows) -> Outcome | None:
     return outcome
 
 
-def _fill_in(peeled: Peeled, rows: _Rows) -> bool:
-    """Put looked-up counts where they were open. False if an id is not where it was."""
-    by_origin = {origin: (ids, r, d) for origin, ids, r, d in rows.origins(peeled.scope)}
+def _filled_in(peeled: Peeled, answer: pa.Table) -> Outcome | None:
+    """The outcome with looked-up counts where they were open. None if an id is not where it was."""
+    by_origin = {origin: (ids, r, d) for origin, ids, r, d in _origins(answer)}
+    known = list(peeled.known)
     for at, (line, ids, copies) in enumerate(peeled.surplus):
-        if not (peeled.known[at] < 0).any():
+        was_open = known[at] < 0
+        if not was_open.any():
             continue
         if line.origin not in by_origin:
-            return False
+            return None
         held, r, d = by_origin[line.origin]
         order = np.argsort(held)
         place = np.minimum(np.searchsorted(held, ids, sorter=order), len(held) - 1)
         place = order[place]
         due = passes(peeled.scope.edge, peeled.scope.stream, line.origin, ids)
         over = np.where(due, d[place] - r[place], d[place])
-        was_open = peeled.known[at] < 0
         if not ((held[place] == ids) & (over == copies))[was_open].all():
-            return False
-        peeled.known[at] = np.where(was_open, r[place], peeled.known[at])
-    return True
+            return None
+        known[at] = np.where(was_open, r[place], known[at])
+    outcome = outcome_of(replace(peeled, known=known))
+    outcome.evidence = "traced"
+    return outcome

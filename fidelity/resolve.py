@@ -104,7 +104,7 @@ class Outcome:
             self.unexpected += total
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Peeled:
     """Signed counts by line, and the surplus ids whose count in the reference is still open."""
 

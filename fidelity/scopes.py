@@ -127,6 +127,28 @@ def explained(
         yield from zip(found, _with_cells(connection, found), strict=True)
 
 
+def with_lines(
+    connection: duckdb.DuckDBPyConnection,
+    edges: Sequence[Edge],
+    named: Sequence[tuple[int, int, str]],
+) -> list[Scope]:
+    """Scopes by name (number of the edge, window in microseconds, stream), with their lines."""
+    numbers, windows, streams = zip(*named, strict=True)
+    zero, false = np.zeros(len(named), np.int64), np.zeros(len(named), np.bool_)
+    scopes = Scopes(
+        edge=np.array(numbers, np.int64),
+        window=np.array(windows, np.int64),
+        stream=pa.array(streams, pa.string()).dictionary_encode(),
+        expected=zero,
+        due=zero,
+        observed=zero,
+        due_met=false,
+        all_met=false,
+        sampled=false,
+    )
+    return _with_lines(connection, edges, scopes, np.arange(len(named)), false)
+
+
 def _edges_table(edges: Sequence[Edge]) -> pa.Table:
     def kept(names: frozenset[str] | None) -> list[str] | None:
         return None if names is None else sorted(names)

@@ -6,6 +6,7 @@ commits are numbered by a Delta application transaction, so of two scans at once
 conflicts.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,7 +59,10 @@ class Store:
             StoreError: something else is there, or another pipeline's store, or it cannot be
                 reached.
         """
-        store = cls(uri.removeprefix("file://").rstrip("/"), pipeline, dict(options or {}))
+        place = uri.removeprefix("file://").rstrip("/")
+        if "://" not in place:
+            place = os.path.abspath(place)
+        store = cls(place, pipeline, dict(options or {}))
         if not store.units.exists():
             if not create:
                 raise StoreError(
@@ -98,7 +102,7 @@ class Store:
             names = {
                 entry.path.rstrip("/").rpartition("/")[2] for entry in place.children(self.uri)
             }
-        if names - {"units", "observations", "runs"}:
+        if names - {"units", "observations", "runs", "traces"}:
             raise StoreError(
                 "this folder holds other things than a store.",
                 where=mask(self.uri),
