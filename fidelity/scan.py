@@ -6,7 +6,7 @@ on. Of two scans at once the later conflicts: it looks again, and keeps what is 
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -198,31 +198,37 @@ class _Look:
         done = [] if partial else list(self.done.values())
         noted = [] if self.error is not None else self.planned.rows
         rows = [self._signed(row) for row in noted]
-        rows += [self._bounded(row) for row, _ in done]
+        planned = {unit.key: unit for unit in self.planned.units}
+        for row, _ in done:
+            rows += self._bounded(row, planned[row.unit.key])
         rows.append(self._looked())
         files = {file.name: file for row, file in done if file is not None and row.status == "read"}
         return rows, list(files.values())
 
     def _looked(self) -> LedgerRow:
-        earlier = [row.scanned_at for row in self.ledger if row.unit.key == LOOKED]
         status: Status = "read" if self.error is None else "unreadable"
         reason = "" if self.error is None else mask(str(self.error))
         unit = Unit(self.stage.name, LOOKED, "stage", "", 0, 0)
-        # Another scan may have looked later and committed sooner: what it saw is counted, too.
-        at = max([self.now, *earlier]) if status == "read" else self.now
-        return LedgerRow(unit, status, self._scan_of_round, at, self._spec, reason=reason)
+        return LedgerRow(unit, status, self._scan_of_round, self.now, self._spec, reason=reason)
 
     def _signed(self, row: LedgerRow) -> LedgerRow:
         return replace(
             row, scan=self._scan_of_round, spec=self._spec, scanned_at=max(row.scanned_at, self.now)
         )
 
-    def _bounded(self, row: LedgerRow) -> LedgerRow:
-        """An unreadable unit with the event times that its records may have."""
-        if row.status != "unreadable":
-            return row
-        first, last = sources.unseen(row.unit, self.ledger, self.pipeline.settle)
-        return replace(row, unseen_from=first, unseen_to=last)
+    def _bounded(self, row: LedgerRow, planned: Unit) -> Iterator[LedgerRow]:
+        """The row, with the event times of what it did not see, and a row for what it left."""
+        settle = self.pipeline.settle
+        rest = sources.rest_of(row, planned, self.ledger, settle)
+        if row.status == "unreadable":
+            first, last = sources.unseen(row.unit, self.ledger, settle)
+            yield replace(row, unseen_from=first, unseen_to=last)
+        elif self.stage.kind == "manifests" and _hides_claims(row):
+            yield replace(row, unseen_from=0)
+        elif rest is None or rest.unit.key != row.unit.key:
+            yield row
+        if rest is not None:
+            yield rest
 
     def _task(self, units: list[Unit]) -> ScanTask:
         return ScanTask(
@@ -264,6 +270,11 @@ class _Look:
     def _scan_of_round(self) -> str:
         """A unit that is read twice in one scan is observed under two names, so it counts once."""
         return f"{self.scan}-{self.round}" if self.round else self.scan
+
+
+def _hides_claims(row: LedgerRow) -> bool:
+    """Whether a manifest line was not understood: it may claim any records, of any time."""
+    return any(flaw.kind != "future" for flaw in row.tally.flaws)
 
 
 def _still_new(planned: Unit, read: Unit) -> bool:

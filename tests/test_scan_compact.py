@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
-from scans import LATER, append, data_files, in_force, lines, opened, pipeline
+from scans import LATER, append, data_files, in_force, lines, opened, pipeline, records
 
 from fidelity import compact as compacting
 from fidelity.compact import compact
 from fidelity.config import Pipeline
 from fidelity.errors import StoreError
 from fidelity.scan import scan
-from fidelity.store import Store
+from fidelity.store import DataFile, Store
+from fidelity.units import LedgerRow, Unit
 
 
 @pytest.fixture
@@ -29,15 +31,15 @@ def made(tmp_path: Path) -> Pipeline:
     return made
 
 
-def stray(store: Store, stage: str = "sink") -> str:
+def stray(store: Store) -> DataFile:
     """What a scan leaves that was killed between its two commits."""
     rows = store.observations().to_table().slice(0, 1)
-    dead = rows.set_column(0, "scan", [["dead"]]).set_column(2, "stage", [[stage]])
+    dead = rows.set_column(0, "scan", [["dead"]]).set_column(2, "stage", [["sink"]])
     file = store.write_observations("dead", dead.cast(rows.schema).to_batches())
     assert file is not None
     table = store.observations_table
     table.commit(table.open(), [file])
-    return file.name
+    return file
 
 
 def settled(made: Pipeline) -> Pipeline:
@@ -114,6 +116,20 @@ def test_a_scan_under_way_is_left_alone_and_a_dead_one_goes(made: Pipeline) -> N
     compact(settled(made), store, everything=True)
     assert "dead" not in store.observations().to_table()["scan"].to_pylist()
     assert in_force(store) == before
+
+
+def test_a_scan_that_commits_again_after_a_compaction_counts_once(made: Pipeline) -> None:
+    """Its observations are there, its ledger entry met another scan's: then a compaction runs."""
+    store = opened(made)
+    before = records(store)
+    file = stray(store)
+    compact(settled(made), store)
+    row = store.observations().to_table().filter(pc.field("scan") == "dead").to_pylist()[0]
+    unit = Unit("sink", row["unit"], "text", "", 0, 1)
+    entry = LedgerRow(unit, "read", "dead", 1, "")
+    old = next(each for each in store.ledger("sink") if each.unit.key == row["unit"])
+    store.commit("dead", "sink", [entry], [file], store.frontier("sink"))
+    assert records(store) == before + row["records"] - old.tally.records
 
 
 def test_a_dead_scan_goes_by_itself_after_a_day(
