@@ -23,7 +23,7 @@ class View:
 
     stage: str
     rows: tuple[LedgerRow, ...]
-    unseen: tuple[LedgerRow, ...]  # with records that may exist and were not read
+    unseen: tuple[LedgerRow, ...]  # with records that may exist and were not read, or not all
     looked_at: int  # -1: never
     failed: LedgerRow | None = None  # the last look, if it failed
 
@@ -69,7 +69,7 @@ def views(stages: Sequence[str], ledger: Sequence[LedgerRow]) -> dict[str, View]
         stage: View(
             stage,
             tuple(row for row in rows if row.unit.key != LOOKED),
-            tuple(row for row in rows if row.status in UNSEEN),
+            tuple(row for row in rows if row.status in UNSEEN or row.unseen_from != -1),
             looked[stage],
             next((row for row in rows if row.unit.key == LOOKED and row.status != "read"), None),
         )

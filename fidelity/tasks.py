@@ -115,18 +115,18 @@ class _Reading:
                     yield from observer.rows(*key)
         except UnreadableError as error:
             observer.discard()
-            self.rows.append(self._row(unit, "unreadable", Tally(), mask(str(error))))
+            self.rows.append(self._row(unit, "unreadable", Tally(), _reason(error, unit)))
             return
         yield from observer.rows(*key)
-        row = self._row(replace(unit, end=reading.end), "read", observer.tally())
-        if not _nothing_new(unit, row):
-            self.rows.append(row)
+        self.rows.append(self._row(replace(unit, end=reading.end), "read", observer.tally()))
 
     def _row(self, unit: Unit, status: Status, tally: Tally, reason: str = "") -> LedgerRow:
         task = self.task
         return LedgerRow(unit, status, task.scan, task.scanned_at, task.spec, tally, reason)
 
 
-def _nothing_new(unit: Unit, row: LedgerRow) -> bool:
-    """A file that still holds nothing but the beginning of a line."""
-    return unit.kind == "text" and unit.end != -1 and row.unit.end == unit.start
+def _reason(error: UnreadableError, unit: Unit) -> str:
+    """What is wrong, and what is to be done about it; its place as far as the row has it not."""
+    at = "" if not error.where or unit.path in error.where else f"{error.where}: "
+    told = f"{at}{error.what.rstrip('.')}."
+    return mask(f"{told} {error.action}" if error.action else told)

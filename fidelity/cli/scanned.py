@@ -61,4 +61,5 @@ def _unit(row: "LedgerRow") -> dict[str, Any]:
 
 
 def _told(row: "LedgerRow") -> str:
-    return row.reason or row.unit.path
+    at = row.unit.path
+    return row.reason if at in row.reason else f"{at}: {row.reason}" if row.reason else at

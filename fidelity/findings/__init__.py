@@ -17,12 +17,14 @@ __all__ = ["Context", "all_findings", "judged"]
 _KINDS: tuple[Callable[[Context], list[Finding]], ...] = (
     differing.differing,
     unseen.unread,
+    unseen.empty,
     source.silent,
     differing.lower_bounds,
     unseen.unaudited,
     source.source_gaps,
     unseen.flawed,
     unseen.vanished,
+    unseen.waiting,
     differing.unproven,
 )
 

@@ -8,20 +8,23 @@ import numpy as np
 from fidelity import coverage
 from fidelity.config import Stage
 from fidelity.coverage import View
-from fidelity.findings.context import MOST_NAMED, Context, several
+from fidelity.findings.context import MOST_NAMED, Context
 from fidelity.report import Finding, iso
 from fidelity.units import LOOKED, LedgerRow
 
 _UNREAD = {
     "unreadable": (
         "could not be read",
-        "Repair or restore them, then scan again: they are tried anew.",
+        "could not be read",
+        "Repair or restore it, then scan again: what could not be read is tried anew.",
     ),
     "trimmed": (
+        "was trimmed by retention before it was scanned",
         "were trimmed by retention before they were scanned",
         "Scan more often than retention trims, or lengthen retention.",
     ),
     "truncated": (
+        "was truncated, and unread bytes may have gone with it",
         "were truncated, and unread bytes may have gone with them",
         "Scan before rotation truncates (copytruncate), or rotate by renaming.",
     ),
@@ -42,17 +45,93 @@ def unread(context: Context) -> list[Finding]:
 
 
 def _unread(stage: str, status: str, rows: Sequence[LedgerRow]) -> Finding:
-    said, action = _UNREAD[status]
+    one, many, action = _UNREAD[status]
     reasons = sorted({row.reason for row in rows if row.reason})
-    why = f": {reasons[0]}" if len(reasons) == 1 else ""
-    units = several(len(rows), "unit", rows[0].unit.path)
+    more = f" ({len(reasons) - 1:,} more reasons are in the report.)" if len(reasons) > 1 else ""
+    why = f": {_sentence(reasons[0])}{more}" if reasons else "."
+    who = _places(stage, rows, "".join(reasons[:1]))
+    alone = len(_paths(rows)) == 1
     return Finding(
         kind=status,
         severity="error",
         stage=stage,
-        message=f"{units} of {stage} {said}{why}. What they may hold is unknown.",
+        message=f"{who} {one if alone else many}{why}"
+        f" What {'it' if alone else 'they'} may hold is unknown.",
         evidence=_units(rows) | {"reasons": reasons[:MOST_NAMED]},
         action=action,
+    )
+
+
+def _sentence(reason: str) -> str:
+    """A reason told of a file, which often is what the file does."""
+    subject = "it " if reason.partition(" ")[0] in ("is", "was", "ends", "could") else ""
+    return f"{subject}{reason}" + ("" if reason.endswith((".", "!", "?")) else ".")
+
+
+def _paths(rows: Sequence[LedgerRow]) -> list[str]:
+    """Files, and partitions of topics."""
+    return sorted({_place(row) for row in rows})
+
+
+def _place(row: LedgerRow) -> str:
+    return f"{row.unit.path}/{row.unit.partition}" if row.unit.kind == "kafka" else row.unit.path
+
+
+def _places(stage: str, rows: Sequence[LedgerRow], said: str = "") -> str:
+    """'1 file of lake (path)', '3 partitions of queue'; no path that is `said` anyway."""
+    paths = _paths(rows)
+    noun = "partition" if rows[0].unit.kind == "kafka" else "file"
+    if len(paths) > 1:
+        return f"{len(paths):,} {noun}s of {stage}"
+    return f"1 {noun} of {stage}" + ("" if paths[0] in said else f" ({paths[0]})")
+
+
+def waiting(context: Context) -> list[Finding]:
+    """Files that end in the beginning of a line."""
+    found = []
+    for name, view in context.views.items():
+        rows = [row for row in view.unseen if row.status == "read" and not row.tally.records]
+        if rows:
+            each = "ends" if len(_paths(rows)) == 1 else "end"
+            matters = any(row.unseen_from <= context.horizon for row in rows)
+            found.append(
+                Finding(
+                    kind="waiting",
+                    severity="warning" if matters else "info",
+                    stage=name,
+                    message=f"{_places(name, rows)} {each} in a line without a newline: it may be "
+                    "half a line yet, so it was not read.",
+                    evidence=_units(rows),
+                    action="Scan again once it has its newline, or the file was still for the time "
+                    "to settle.",
+                )
+            )
+    return found
+
+
+def empty(context: Context) -> list[Finding]:
+    """Stages that were looked at, and hold nothing at all."""
+    filled = {total.stage for total in context.totals if total.observed or total.flaws}
+    return [
+        _empty(stage)
+        for stage in context.pipeline.stages
+        if stage.name not in filled
+        and (view := context.views[stage.name]).looked_at != -1
+        and view.failed is None
+        and not view.unseen
+    ]
+
+
+def _empty(stage: Stage) -> Finding:
+    where = stage.paths or stage.topics
+    return Finding(
+        kind="empty",
+        severity="warning",
+        stage=stage.name,
+        message=f"{stage.name} was looked at, and no record is there: {', '.join(where[:3])}"
+        f"{', ...' if len(where) > 3 else '.'}",
+        evidence={"looked_for": list(where[:MOST_NAMED])},
+        action=f"Check that `{'path' if stage.paths else 'topic'}` says where its records are.",
     )
 
 
@@ -73,13 +152,12 @@ def vanished(context: Context) -> list[Finding]:
     for name, view in context.views.items():
         rows = [row for row in view.rows if row.status == "vanished"]
         if rows:
-            units = several(len(rows), "unit", rows[0].unit.path)
             found.append(
                 Finding(
                     kind="vanished",
                     severity="info",
                     stage=name,
-                    message=f"{units} of {name} left its books: removed, or replaced.",
+                    message=f"{_places(name, rows)} left the books: removed, or replaced.",
                     evidence=_units(rows),
                     action="Nothing, if compaction replaced them. If they were deleted, what they "
                     "held counts as lost.",
@@ -99,6 +177,8 @@ def flawed(context: Context) -> list[Finding]:
 
 
 def _flaw(context: Context, stage: Stage, kind: str, count: int, before: int) -> Finding:
+    if stage.kind == "manifests" and kind != "future":
+        return _claims(context, stage, kind, count)
     records = "1 record is" if count == 1 else f"{count:,} records are"
     rises = count > before
     more = f", {count - before:,} more than at {stage.after}" if rises and stage.after else ""
@@ -114,6 +194,23 @@ def _flaw(context: Context, stage: Stage, kind: str, count: int, before: int) ->
             "positions": _positions(context.views[stage.name], kind),
         },
         action=_FLAW_ADVICE[kind],
+    )
+
+
+def _claims(context: Context, stage: Stage, kind: str, count: int) -> Finding:
+    lines = "1 manifest line is" if count == 1 else f"{count:,} manifest lines are"
+    return Finding(
+        kind="flaws",
+        severity="error",
+        stage=stage.name,
+        message=f"{lines} {kind} at {stage.name}: what was produced besides is unknown.",
+        evidence={
+            "flaw": kind,
+            "records": count,
+            "before": None,
+            "positions": _positions(context.views[stage.name], kind),
+        },
+        action="Mend the lines at the positions given, and scan into a new `store:`.",
     )
 
 

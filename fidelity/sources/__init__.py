@@ -5,10 +5,10 @@ Invariant: what a plan gives and what the ledger has already read never overlap.
 """
 
 from fidelity.config import Stage
-from fidelity.sources.planning import Plan, Reader, Wanted, unseen
+from fidelity.sources.planning import Plan, Reader, Wanted, rest_of, unseen
 from fidelity.units import LedgerRow, Unit
 
-__all__ = ["Plan", "Reader", "Wanted", "plan", "read", "unseen"]
+__all__ = ["Plan", "Reader", "Wanted", "plan", "read", "rest_of", "unseen"]
 
 
 def plan(stage: Stage, ledger: list[LedgerRow], now: int, settle: int) -> Plan:

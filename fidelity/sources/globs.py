@@ -60,8 +60,7 @@ def failure(error: OSError, path: str, stage: Stage) -> FidelityError:
     why = reason(error, stage.options)
     if any(mark in str(error) for mark in (*_CLOUD_KINDS, "Connection refused")):
         return _out_of_reach(error, stage.options, f"stage {stage.name}: {path}")
-    advice = "Nothing of this part is counted; the next scan tries again."
-    return UnreadableError(f"{why}.", where=path, action=advice)
+    return UnreadableError(f"{why.rstrip('.')}.", where=path)
 
 
 def _out_of_reach(error: OSError, options: Mapping[str, str], where: str) -> SourceError:

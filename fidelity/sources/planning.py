@@ -1,11 +1,11 @@
 """What every kind of source hands over: a plan, what to read, a reader."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fidelity.records import Lines, Table
-from fidelity.units import LedgerRow, Unit
+from fidelity.units import LOOKED, LedgerRow, Tally, Unit
 
 YEAR_2000 = 946_684_800_000_000
 """Microseconds; a file that claims to be older carries no modification time worth believing."""
@@ -65,6 +65,25 @@ def unseen(unit: Unit, ledger: list[LedgerRow], settle: int) -> tuple[int, int]:
     lower = last_seen - settle if last_seen >= 0 else -1
     upper = modified + 1 if modified > max(YEAR_2000, last_seen) else -1
     return max(lower, -1), upper
+
+
+def rest_of(
+    row: LedgerRow, planned: Unit, ledger: list[LedgerRow], settle: int
+) -> LedgerRow | None:
+    """The beginning of a last line that reading a file left for later, as a row of its own.
+
+    It has the key of the unit that will read it, and the event times [from, to) that it may have:
+    not before what was seen of the file or, if nothing was, before the stage was last looked at.
+    """
+    unit = row.unit
+    if unit.kind != "text" or row.status != "read" or not 0 <= unit.end < planned.end:
+        return None
+    rest = replace(unit, key=f"{unit.file}:{unit.end}", start=unit.end, size=0)
+    first, last = unseen(rest, [*ledger, row], settle)
+    if first == -1:
+        looks = (r.scanned_at for r in ledger if r.unit.key == LOOKED and r.status == "read")
+        first = max(max(looks, default=settle) - settle, 0)
+    return replace(row, unit=rest, tally=Tally(), unseen_from=first, unseen_to=last)
 
 
 def modified_at(version: str) -> int:
