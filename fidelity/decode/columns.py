@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fidelity.decode.names import Names
-from fidelity.decode.values import LAST_SECOND
+from fidelity.decode.times import LAST_SECOND
 from fidelity.errors import UnreadableError
 from fidelity.records import PADDING, Slices
 

@@ -20,6 +20,7 @@ from fidelity.decode.columns import (
     wrong_type,
 )
 from fidelity.decode.found import Found, room_for
+from fidelity.decode.ids import ENCODINGS
 from fidelity.decode.judge import judge, stamp
 from fidelity.decode.kernel import (
     ARRIVES,
@@ -34,8 +35,8 @@ from fidelity.decode.kernel import (
 )
 from fidelity.decode.names import Names
 from fidelity.decode.places import PARTS, Places, Spot
-from fidelity.decode.scanner import Members
-from fidelity.decode.values import BYTES, ENCODINGS, NONE, NUMBER, STRING, UNITS
+from fidelity.decode.spans import BYTES, NONE, NUMBER, STRING, Members
+from fidelity.decode.times import UNITS
 from fidelity.decode.words import address
 from fidelity.records import PADDING, Lines, Records, Slices, Table
 

@@ -9,30 +9,24 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from fidelity.decode.digits import UNSURE, natural
+from fidelity.decode.ids import hashed, id_of
 from fidelity.decode.names import FULL, LONGEST, State, intern
-from fidelity.decode.scanner import (
+from fidelity.decode.scanner import QUOTES_HELD, scan_object
+from fidelity.decode.spans import (
     ABSENT,
+    BYTES,
     FORMS,
     LENGTHS,
-    QUOTES_HELD,
-    SPANS_ROOM,
-    Sought,
-    put_span,
-    scan_object,
-)
-from fidelity.decode.text import line_start, scan_text
-from fidelity.decode.utf8 import is_text
-from fidelity.decode.values import (
-    BYTES,
     NONE,
     NUMBER,
-    UNSURE,
-    hashed,
-    id_of,
-    natural,
-    sane,
-    time_of,
+    SPANS,
+    Sought,
+    put_span,
 )
+from fidelity.decode.text import line_start, scan_text
+from fidelity.decode.times import sane, time_of
+from fidelity.decode.utf8 import is_text
 from fidelity.decode.words import Number, peek, poke
 
 OVER_LONG = -2
@@ -59,7 +53,7 @@ Out = tuple[
 Parts = tuple[int, int, int, int]
 """A number for each part, in the order of places.PARTS."""
 
-MEMO, QUOTED, ROOM = SPANS_ROOM, SPANS_ROOM + 4, SPANS_ROOM + 4 + QUOTES_HELD + 128
+MEMO, QUOTED, ROOM = SPANS, SPANS + 4, SPANS + 4 + QUOTES_HELD + 128
 """The scratch of int64: the scan's spans, a memo of the last date, the list of quotes."""
 
 

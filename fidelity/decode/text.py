@@ -7,19 +7,11 @@ values, and times of unusual form, are left to the SQL. All positions are addres
 import numpy as np
 from numba import njit
 
+from fidelity.decode.digits import UNSURE, millionths
 from fidelity.decode.names import same
-from fidelity.decode.scanner import ABSENT, FORMS, Sought, put_span
+from fidelity.decode.spans import ABSENT, FORMS, STRING, Sought, put_span
+from fidelity.decode.times import UNSURE_ZONE, clock, fraction, sane, zone
 from fidelity.decode.utf8 import is_text
-from fidelity.decode.values import (
-    STRING,
-    UNSURE,
-    UNSURE_ZONE,
-    clock,
-    fraction,
-    millionths,
-    sane,
-    zone,
-)
 from fidelity.decode.words import Number, blanks_and_tabs, byte, equals_signs, lowest, peek, poke
 
 _SPACE, _TAB, _QUOTE = 0x20, 0x09, 0x22

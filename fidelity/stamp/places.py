@@ -12,19 +12,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from fidelity.decode.scanner import (
-    ABSENT,
-    FORMS,
-    QUOTES_HELD,
-    SPANS,
-    Members,
-    Sought,
-    blanks,
-    scan_object,
-)
+from fidelity.decode.digits import UNSURE as NO_HEX
+from fidelity.decode.digits import hex_digits
+from fidelity.decode.grammar import blanks
+from fidelity.decode.scanner import QUOTES_HELD, scan_object
+from fidelity.decode.spans import ABSENT, FORMS, SPANS, Members, Sought
 from fidelity.decode.utf8 import is_text
-from fidelity.decode.values import UNSURE as NO_HEX
-from fidelity.decode.values import hex_digits
 from fidelity.decode.words import Number, address, byte, lowest, peek, quotes, word
 
 UNSURE, TEXT, MEMBER, ONLY_MEMBER, ALREADY, MALFORMED, BLANK = range(7)

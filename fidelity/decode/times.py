@@ -1,30 +1,24 @@
-"""What the bytes of an id, a time or a number mean, where there is no doubt; else UNSURE.
+"""What the bytes of a time mean, where there is no doubt: microseconds since the epoch, UTC.
 
-Law: a value that comes back is the one that sql/decode_values.sql gives for the same bytes. All
-functions take addresses, and read at most 24 bytes beyond the slice's end.
+Law: a time that comes back is the one that sql/decode_values.sql gives for the same bytes; else
+UNSURE. Functions take addresses, and read at most 24 bytes beyond the slice's end.
 """
 
 import math
 
-import numba
 import numpy as np
 from numba import njit
 
-from fidelity.decode.words import Number, byte, bytes_at, first_bytes, lowest, peek, poke, word
-from fidelity.identity import xxh32_bytes
-
-_carray = numba.carray  # type: ignore[attr-defined]
-
-UNSURE = -2
-NONE = -1
-UNSURE_ZONE = 1 << 40  # no zone is that far ahead
-
-STRING, NUMBER, BYTES = 1, 2, 3
-"""Forms of a value: text, a JSON number as it was written, raw bytes that may be binary."""
-
-AUTO, HEX, INT, SEQUENCE, OPAQUE, CONTENT = range(6)
-ENCODINGS = ("auto", "hex", "int", "sequence", "opaque", "content")
-"""Encodings of an id, by their codes."""
+from fidelity.decode.digits import (
+    UNSURE,
+    big_endian,
+    digits_before,
+    millionths,
+    natural,
+    power_of_ten,
+)
+from fidelity.decode.spans import BYTES, NUMBER
+from fidelity.decode.words import Number, byte, first_bytes, peek, poke, word
 
 BY_SIZE, ISO, SECONDS, MILLIS, MICROS, NANOS = range(6)
 UNITS = ("auto", "iso", "s", "ms", "us", "ns")
@@ -33,89 +27,17 @@ UNITS = ("auto", "iso", "s", "ms", "us", "ns")
 LAST_SECOND = 253_402_300_800
 """Where the year 10000 starts, seconds: no time reaches it."""
 
+UNSURE_ZONE = 1 << 40  # no zone is that far ahead
 
-def _all(value: int) -> np.uint64:
-    return np.uint64(int.from_bytes(bytes([value]) * 8))
-
-
-_01, _06, _0F, _10, _30, _F0 = map(_all, (0x01, 0x06, 0x0F, 0x10, 0x30, 0xF0))
-_76, _7F, _80 = map(_all, (0x76, 0x7F, 0x80))
-_U4, _U5, _U6, _U8 = (np.uint64(shift) for shift in (4, 5, 6, 8))
-_U16, _U24, _U32, _U48 = (np.uint64(shift) for shift in (16, 24, 32, 48))
-_U0, _FF = np.uint64(0), np.uint64(0xFF)
-_PAIRS = np.uint64(0x00FF00FF00FF00FF)
+_U0, _U8, _U32, _FF = (np.uint64(number) for number in (0, 8, 32, 0xFF))
 # HH:MM:SS as a word: the digits' low halves, all else, what all else must be, and the check for 9.
 _CLOCK_LOW = np.uint64(0x0F0F000F0F000F0F)
 _CLOCK_HIGH = np.uint64(0xF0F0FFF0F0FFF0F0)
 _CLOCK = np.uint64(0x30303A30303A3030)
 _CLOCK_SIX = np.uint64(0x0606000606000606)
 _CLOCK_TEN = np.uint64(0x1010001010001010)
-_TENS = np.array([10**power for power in range(9)], np.int64)
 _DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
 _BEFORE = np.concatenate([np.zeros(1, np.int64), np.cumsum(_DAYS[:-1])])
-
-
-@njit(cache=True)
-def hex_digits(at: Number) -> Number:
-    """8 hex digits as a number of 32 bits; UNSURE if they are not."""
-    loaded = word(at)
-    letters = (loaded >> _U6) & _01
-    low = loaded & _0F
-    # A letter is 0x4x or 0x6x with x in 1..6, a digit 0x3x with x in 0..9.
-    high = (loaded | letters << _U5) & _F0
-    too_big = (low + _06 + letters * np.uint64(3)) & _10
-    no_letter = (low + _0F) & (letters << _U4) ^ (letters << _U4)
-    if (high ^ (_30 + letters * np.uint64(0x30))) | too_big | no_letter:
-        return np.int64(UNSURE)
-    nibbles = low + letters * np.uint64(9)
-    pairs = (nibbles << _U4 | nibbles >> _U8) & _PAIRS
-    return np.int64(
-        (pairs & _FF) << _U24
-        | (pairs >> _U16 & _FF) << _U16
-        | (pairs >> _U32 & _FF) << _U8
-        | pairs >> _U48
-    )
-
-
-@njit(cache=True)
-def leading_digits(loaded: Number) -> Number:
-    """How many of a word's bytes, from the first on, are decimal digits: 0 to 8."""
-    value = loaded ^ _30
-    others = (((value & _7F) + _76) | value) & _80
-    return lowest(others) >> 3
-
-
-@njit(cache=True)
-def eight_digits(loaded: Number) -> Number:
-    """A word of 8 decimal digits (or zero bytes) as a number."""
-    value = (loaded & _0F) * np.uint64(2561) >> _U8
-    value = (value & _PAIRS) * np.uint64(6553601) >> _U16
-    return np.int64((value & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001) >> _U32)
-
-
-@njit(cache=True)
-def natural(at: Number, length: Number) -> Number:
-    """1 to 18 decimal digits as a number; UNSURE if they are not."""
-    if length < 1 or length > 18:
-        return np.int64(UNSURE)
-    value = np.int64(0)
-    while length > 0:
-        count = min(length, 8)
-        loaded = word(at)
-        if leading_digits(loaded) < count:
-            return np.int64(UNSURE)
-        digits = eight_digits(loaded << np.uint64(64 - 8 * count))
-        value = value * _TENS[count] + digits
-        at += count
-        length -= count
-    return value
-
-
-@njit(cache=True)
-def millionths(at: Number, count: Number) -> Number:
-    """The first 6 of `count` digits after a point, as millionths."""
-    kept = min(count, 6)
-    return eight_digits(word(at) << np.uint64(64 - 8 * kept)) * _TENS[6 - kept]
 
 
 @njit(cache=True)
@@ -160,18 +82,6 @@ def clock(at: Number, memo: Number) -> Number:
     if hour > 23 or minute > 59 or second > 60:
         return np.int64(UNSURE)
     return day + hour * 3600 + minute * 60 + second
-
-
-@njit(cache=True)
-def digits_before(at: Number, end: Number) -> Number:
-    """How many decimal digits there are from an address on, up to an end."""
-    count = leading_digits(word(at))
-    while count >= 8 and count & 7 == 0 and at + count < end:
-        more = leading_digits(word(at + count))
-        if more == 0:
-            break
-        count += more
-    return min(count, max(end - at, 0))
 
 
 @njit(cache=True)
@@ -260,13 +170,7 @@ def epoch_time(at: Number, length: Number, form: Number, unit: Number) -> Number
         return np.int64(UNSURE)
     if form == NUMBER and count + digits > 15:
         return _scaled_double(whole, numerator, digits, unit)
-    return _scaled(whole, numerator, _powers(digits), unit)
-
-
-@njit(cache=True)
-def _powers(digits: Number) -> Number:
-    """10^digits, for 0 to 9 of them."""
-    return _TENS[digits] if digits < 9 else np.int64(1_000_000_000)
+    return _scaled(whole, numerator, power_of_ten(digits), unit)
 
 
 @njit(cache=True)
@@ -302,7 +206,7 @@ def _scaled_double(whole: Number, numerator: Number, digits: Number, unit: Numbe
     if scale == 0 or whole < 1 << 20 or whole >= 1 << 43:
         return np.int64(UNSURE)
     bits = np.int64(53 - math.frexp(float(whole))[1])  # of the double's fraction: 10 to 32
-    denominator = _powers(digits)
+    denominator = power_of_ten(digits)
     exact = numerator << bits
     fraction = exact // denominator
     rest = 2 * (exact - fraction * denominator)
@@ -319,17 +223,6 @@ def _scaled_double(whole: Number, numerator: Number, digits: Number, unit: Numbe
 
 
 @njit(cache=True)
-def big_endian(at: Number, length: Number) -> Number:
-    """4 or 8 bytes as an unsigned number; UNSURE from 2^63 on."""
-    value = np.int64(0)
-    if length == 8 and byte(at) >= 0x80:
-        return np.int64(UNSURE)
-    for place in range(length):
-        value = value << 8 | byte(at + place)
-    return value
-
-
-@njit(cache=True)
 def time_of(at: Number, length: Number, form: Number, unit: Number, memo: Number) -> Number:
     """An event time in microseconds, or UNSURE."""
     if form != NUMBER:
@@ -340,39 +233,3 @@ def time_of(at: Number, length: Number, form: Number, unit: Number, memo: Number
     if unit == ISO:
         return np.int64(UNSURE)
     return epoch_time(at, length, form, unit)
-
-
-@njit(cache=True)
-def id_of(at: Number, length: Number, form: Number, encoding: Number) -> Number:
-    """An id (or sequence number, modulo 2^32) of 32 bits, or UNSURE."""
-    if encoding == OPAQUE:
-        if length < 1 or (form == NUMBER and natural(at, length) < 0):
-            return np.int64(UNSURE)
-        return np.int64(hashed(at, length))
-    if encoding <= HEX and form != NUMBER:
-        if length == 8:
-            return hex_digits(at)
-        if length == 4 and form == BYTES and encoding == AUTO:
-            return big_endian(at, 4)
-        return np.int64(UNSURE)
-    if encoding == HEX:
-        return np.int64(UNSURE)
-    value = natural(at, length)
-    if value < 0 and form == BYTES and (length == 4 or length == 8):
-        value = _binary_number(at, length)
-    if encoding == SEQUENCE:
-        return value & 0xFFFFFFFF if value >= 0 else value
-    return value if value <= 0xFFFFFFFF else np.int64(UNSURE)
-
-
-@njit(cache=True)
-def _binary_number(at: Number, length: Number) -> Number:
-    """Big-endian bytes that are no decimal digits; what has more than 18 digits is the SQL's."""
-    value = big_endian(at, length)
-    return value if value < 1_000_000_000_000_000_000 else np.int64(UNSURE)
-
-
-@njit(cache=True)
-def hashed(at: Number, length: Number) -> Number:
-    """XXH32 of a run of bytes, seed 0: the id of content and of opaque ids."""
-    return xxh32_bytes(_carray(bytes_at(at), (length,)), 0, length, np.uint32(0))
