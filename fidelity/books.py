@@ -23,7 +23,7 @@ REASONS = (
     "lost",
     "duplicates",
     "unexpected",
-    "unaudited",  # not looked at since the window settled
+    "unaudited",  # not looked at since the window settled, or since the other stage grew
     "unseen",  # records that could not be read may belong to it
     "silent",
     "lower-bound",
@@ -55,6 +55,8 @@ class Block:
     settled: Bools
     verdict: Ints  # index of VERDICTS
     reasons: Ints
+    missing_open: Bools  # what is missing may have come to the reference after the stage's look
+    surplus_open: Bools  # and the other way round
 
     def take(self, rows: Ints) -> "Block":
         """Some of the rows."""
@@ -99,6 +101,20 @@ class Sight:
     reference_audited: Bools
     reference_touched: Bools
     silent: Bools  # a producer of the reference fell silent
+    reference_grew: Bools  # records of it were read after the stage's last look
+    stage_grew: Bools  # and the other way round
+
+    @property
+    def loss_shown(self) -> Bools:
+        """Where what is missing is lost."""
+        found: Bools = self.stage_audited & ~self.stage_touched & ~self.reference_grew
+        return found & self.settled
+
+    @property
+    def surplus_shown(self) -> Bools:
+        """Where what is here and not due is a duplicate, or unexpected."""
+        found: Bools = self.reference_audited & ~self.reference_touched & ~self.stage_grew
+        return found & self.settled
 
 
 def block_of(
@@ -108,20 +124,22 @@ def block_of(
 
     Raises BooksError.
     """
-    stage_seen = sight.stage_audited & ~sight.stage_touched
-    reference_seen = sight.reference_audited & ~sight.reference_touched
     filtered = found.expected - found.due - found.excused
     in_flight = np.where(sight.settled, 0, found.missing)
-    unaudited = np.where(sight.settled & ~stage_seen, found.missing, 0)
-    lost = found.missing - in_flight - unaudited
+    lost = np.where(sight.loss_shown, found.missing, 0)
+    unaudited = found.missing - in_flight - lost
     meant = found.expected - filtered
     share = (meant - lost) / np.maximum(meant, 1)
     bad_lost = (lost > 0) & (share < targets["completeness"])
     bad_duplicates = _beyond(found.duplicates, found.observed, targets["duplicates"])
     bad_unexpected = _beyond(found.unexpected, found.observed, targets["unexpected"])
-    failed = bad_lost | (reference_seen & (bad_duplicates | bad_unexpected))
+    surplus_open = sight.stage_grew & (bad_duplicates | bad_unexpected)
+    missing_open = sight.reference_grew & (found.missing > 0)
+    bad_duplicates &= sight.surplus_shown
+    bad_unexpected &= sight.surplus_shown
+    failed = bad_lost | bad_duplicates | bad_unexpected
     unseen = sight.stage_touched | sight.reference_touched
-    unlooked = ~sight.stage_audited | ~sight.reference_audited
+    unlooked = ~sight.stage_audited | ~sight.reference_audited | missing_open | surplus_open
     blind = unseen | unlooked | sight.silent | doubtful
     verdict = np.where(failed, FAIL, np.where(blind, UNKNOWN, PASS))
     verdict = np.where(sight.settled, verdict, PENDING)
@@ -144,6 +162,8 @@ def block_of(
         settled=settled,
         verdict=verdict.astype(np.int64),
         reasons=_bits(masks, len(verdict)),
+        missing_open=settled & missing_open,
+        surplus_open=settled & surplus_open,
     )
     check(block)
     return block
@@ -172,6 +192,8 @@ def source_block(window: Ints, stream: Ints, observed: Ints, settled: Bools, sig
         settled=settled,
         verdict=verdict,
         reasons=_bits([*(settled & each for each in why), ~settled], len(window)),
+        missing_open=none,
+        surplus_open=none,
     )
 
 

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Transaction
 
-from fidelity import traces
+from fidelity import looks, traces
 from fidelity.config import Pipeline, mask
 from fidelity.delta import Conflict, DataFile, Table
 from fidelity.errors import StoreError
@@ -109,7 +109,8 @@ def _merge_scans(store: Store, stage: str, settle: int) -> None:
     for row in sorted(rows, key=lambda row: row.commit):
         by_scan.setdefault(row.scan, []).append(row)
     for scans in _groups(store, stage, list(by_scan)):
-        name = f"compact-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        newest = max(looks.began(scan) for scan, _ in scans) or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        name = f"compact-{newest}-{secrets.token_hex(4)}"
         _merge_group(store, stage, name, [row for scan, _ in scans for row in by_scan[scan]],
                      [file for _, files in scans for file in files])  # fmt: skip
 

@@ -19,6 +19,7 @@ from fidelity.config import Pipeline
 from fidelity.coverage import View
 from fidelity.differences import Difference
 from fidelity.edges import Edge, edges_of
+from fidelity.looks import Looks, looks_of
 from fidelity.questions import ask, connect
 from fidelity.recount import Forgetful, Memory, Tracer, guessed, look_up, recount
 from fidelity.report import EVIDENCE, Collisions, Report, Verdict
@@ -47,6 +48,7 @@ class _Audit:
     pipeline: Pipeline
     edges: list[Edge]
     views: dict[str, View]
+    looks: Looks
     connection: duckdb.DuckDBPyConnection
     as_of: int
 
@@ -91,6 +93,7 @@ def reconcile(
         pipeline,
         edges_of(pipeline),
         coverage.views([stage.name for stage in pipeline.stages], ledger),
+        looks_of(ledger),
         connect(),
         as_of,
     )
@@ -129,6 +132,7 @@ def _report(
         doubts=[(scope, outcome.doubt) for scope, outcome in outcomes if outcome.doubt],
         horizon=audit.horizon,
         newest=_newest(audit, blocks),
+        overtaken=_overtaken(audit, heads, blocks),
     )
     listed = findings.all_findings(context)
     totals = tuple(findings.judged(context, total) for total in totals)
@@ -154,6 +158,20 @@ def _newest(audit: _Audit, blocks: Sequence[Block]) -> int | None:
     windows = np.unique(np.concatenate([block.window for block in blocks]))
     settled = windows[audit.settled(windows)]
     return int(settled[-1]) if len(settled) else None
+
+
+def _overtaken(
+    audit: _Audit, heads: Sequence[Head], blocks: Sequence[Block]
+) -> list[tuple[str, str, Ints]]:
+    """(stage to look at again, stage that was read since, windows that are open for it)."""
+    against = {(edge.stage, edge.labels[-1]): edge.reference for edge in audit.edges}
+    found = []
+    for head, block in zip(heads, blocks, strict=True):
+        reference = against.get((head.stage, head.against or ""))
+        if reference is not None:
+            found.append((head.stage, reference, block.window[block.missing_open]))
+            found.append((reference, head.stage, block.window[block.surplus_open]))
+    return [(stage, since, np.unique(windows)) for stage, since, windows in found if len(windows)]
 
 
 def _verdict(verdicts: Sequence[Verdict]) -> Verdict:
@@ -289,6 +307,7 @@ def _sight(audit: _Audit, edge: Edge | None, windows: Ints, silent: Bools) -> Si
     stage = audit.views[source if edge is None else edge.stage]
     reference = audit.views[source if edge is None else edge.reference]
     against_source = reference.stage == source
+    grown = audit.looks.grown
     return Sight(
         settled=audit.settled(windows),
         stage_audited=stage.audited(windows, window, settle),
@@ -296,6 +315,8 @@ def _sight(audit: _Audit, edge: Edge | None, windows: Ints, silent: Bools) -> Si
         reference_audited=reference.audited(windows, window, settle),
         reference_touched=reference.touched(windows, window),
         silent=silent if against_source else np.zeros(len(windows), np.bool_),
+        reference_grew=grown(reference.stage, stage.stage, windows, window),
+        stage_grew=grown(stage.stage, reference.stage, windows, window),
     )
 
 
@@ -315,26 +336,20 @@ def _silent_pairs(
 def _differences(
     audit: _Audit, found: Scopes, outcomes: Sequence[tuple[Scope, Outcome]]
 ) -> list[Difference]:
-    """Established ones: of settled windows, lost where the stage was seen, surplus where the
-    reference was. In-flight and unaudited records are no differences.
-    """
-    window, settle = audit.pipeline.window, audit.pipeline.settle
+    """Established ones: in-flight and unaudited records are no differences."""
     told = []
-    for scope, outcome in outcomes:
-        start = found.window[scope.row : scope.row + 1]
-        if not audit.settled(start)[0]:
-            continue
-        seen = {
-            name: bool(
-                audit.views[name].audited(start, window, settle)[0]
-                and not audit.views[name].touched(start, window)[0]
-            )
-            for name in (scope.edge.stage, scope.edge.reference)
-        }
-        for part in outcome.parts:
-            needed = scope.edge.stage if part.kind == "lost" else scope.edge.reference
-            if seen[needed]:
-                told.append(Difference(scope, part))
+    for edge in audit.edges:
+        mine = [(scope, outcome) for scope, outcome in outcomes if scope.edge is edge]
+        windows = found.window[[scope.row for scope, _ in mine]]
+        sight = _sight(audit, edge, windows, np.zeros(len(mine), np.bool_))
+        for (scope, outcome), lost, surplus in zip(
+            mine, sight.loss_shown, sight.surplus_shown, strict=True
+        ):
+            told += [
+                Difference(scope, part)
+                for part in outcome.parts
+                if (lost if part.kind == "lost" else surplus)
+            ]
     return told
 
 

@@ -82,9 +82,11 @@ def scan(
         ConfigError: the store holds what was read by another record spec or window.
         StoreError: the store cannot be read or written. Stages that were committed stay so.
     """
-    chosen = [pipeline.stage(name) for name in stages or [each.name for each in pipeline.stages]]
+    wanted = {pipeline.stage(name).name for name in stages or ()}
+    # A stage is looked at after what it comes from: what it lacks then was there before.
+    chosen = [stage for stage in pipeline.stages if not wanted or stage.name in wanted]
     now = max(time.time_ns() // 1000, as_of or 0)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"  # see looks
     most = workers or pipeline.workers or cores()
     written: set[str] = set()
     committed: set[str] = set()

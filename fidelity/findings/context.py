@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fidelity.config import Pipeline
 from fidelity.coverage import View
@@ -30,6 +32,7 @@ class Context:
     doubts: Sequence[tuple[Scope, str]]
     horizon: int  # start of the last settled window
     newest: int | None  # start of the last settled window that anything is known of
+    overtaken: Sequence[tuple[str, str, NDArray[np.int64]]]  # stage, one read since, open windows
 
 
 def several(count: int, what: str, name: str) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fidelity import coverage
 from fidelity.config import Stage
 from fidelity.coverage import View
-from fidelity.findings.context import MOST_NAMED, Context
+from fidelity.findings.context import MOST_NAMED, Context, several
 from fidelity.report import Finding, iso
 from fidelity.units import LOOKED, LedgerRow
 
@@ -224,16 +225,17 @@ _FLAW_ADVICE = {
 
 
 def unaudited(context: Context) -> list[Finding]:
-    """Stages that were not looked at since windows settled there."""
+    """Stages that were not looked at since windows settled there, or others grew."""
     if context.newest is None:
         return []
+    overtaken = [_overtaken(*each) for each in context.overtaken]
     newest = np.array([context.newest], np.int64)
     late = [
         (name, view.looked_at)
         for name, view in context.views.items()
         if not view.audited(newest, context.pipeline.window, context.pipeline.settle)[0]
     ]
-    return [_unaudited(name, looked_at, context.newest) for name, looked_at in late]
+    return [_unaudited(name, looked_at, context.newest) for name, looked_at in late] + overtaken
 
 
 def _unaudited(stage: str, looked_at: int, newest: int) -> Finding:
@@ -246,6 +248,25 @@ def _unaudited(stage: str, looked_at: int, newest: int) -> Finding:
         evidence={
             "looked_at": None if looked_at == -1 else iso(looked_at),
             "newest_settled_window": iso(newest),
+        },
+        action=f"Scan {stage} again.",
+    )
+
+
+def _overtaken(stage: str, since: str, windows: NDArray[np.int64]) -> Finding:
+    first, last = int(windows.min()), int(windows.max())
+    where = several(len(windows), "window", iso(first))
+    return Finding(
+        kind="unaudited",
+        severity="warning",
+        stage=stage,
+        message=f"More was read of {since} after {stage} was last looked at: where the two differ "
+        f"({where}) is unknown.",
+        evidence={
+            "read_since": since,
+            "windows": len(windows),
+            "first_window": iso(first),
+            "last_window": iso(last),
         },
         action=f"Scan {stage} again.",
     )
