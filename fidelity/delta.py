@@ -57,9 +57,7 @@ class Table:
 
     uri: str  # local path, s3://, gs://, hdfs://
     schema: pa.Schema
-    options: Mapping[str, str] = field(
-        default_factory=dict, repr=False
-    )  # the user's, may be secret
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
 
     @property
     def local(self) -> bool:
@@ -81,8 +79,9 @@ class Table:
         with told(self.uri, "created"):
             try:
                 DeltaTable.create(
-                    self.uri, self.schema, "ignore", name=name, description=description,
+                    self.uri, self.schema, "error", name=name, description=description,
                     configuration=CONFIGURATION, storage_options=self.storage_options or None,
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )  # fmt: skip
             except DeltaError:
                 # Two first scans at once: one of them made it.
@@ -109,28 +108,31 @@ class Table:
         first = next(filled, None)
         if first is None:
             return None
-        with told(self.uri, "written"):
-            try:
-                return self._write(name, _chain(first, filled), options)
-            except BaseException:
-                self.discard([name])
-                raise
+        try:
+            return self._write(name, _pieces(_chain(first, filled)), options)
+        except BaseException:
+            self.discard([name])
+            raise
 
-    def _write(
-        self, name: str, batches: Iterator[pa.RecordBatch], options: Mapping[str, Any]
-    ) -> DataFile:
+    def _write(self, name: str, pieces: Iterator[pa.Table], options: Mapping[str, Any]) -> DataFile:
+        """What goes wrong while the pieces are made is not the store's."""
         about: list[pq.FileMetaData] = []
-        pieces = _pieces(batches)
-        with self.filesystem().open_output_stream(name) as stream:
+        with told(self.uri, "written"):
+            stream = self.filesystem().open_output_stream(name)
             writer = pq.ParquetWriter(stream, self.schema, metadata_collector=about, **options)
-            try:
-                for piece in pieces:
+        try:
+            for piece in pieces:
+                with told(self.uri, "written"):
                     writer.write_table(piece)
+            with told(self.uri, "written"):
                 writer.close()
-            except BaseException:
-                writer.is_open = False  # to close it as well would fail, and hide why
-                raise
-            size = stream.tell()
+                size = stream.tell()
+                stream.close()
+        except BaseException:
+            writer.is_open = False  # to close it as well would fail, and hide why
+            with suppress(OSError):
+                stream.close()
+            raise
         return DataFile(name, size, about[0].num_rows, _stats(about[0]))
 
     def discard(self, names: Iterable[str]) -> None:
