@@ -20,8 +20,10 @@ with decoded as (
         end as malformed
     from decoded
 ), opened as (
-    select *, case when getvariable('spec').format = 'json' and not malformed then json_extract(line, getvariable('spec').pointers) end
-        as members
+    select *, case
+            when getvariable('spec').format in ('json', 'members') and not malformed
+                then json_extract(line, getvariable('spec').pointers)
+        end as members
     from judged
 ), found as (
     select *,

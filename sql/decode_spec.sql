@@ -1,6 +1,6 @@
 -- How are records to be read? Kept as a variable, for the questions of this connection.
 set variable spec = {
-    format: $format,
+    format: $format,  -- json, text; members: known to be JSON; none: the value is not looked at
     pointers: $pointers::varchar[],
     id_member: $id_member::bigint,
     time_member: $time_member::bigint,

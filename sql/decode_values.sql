@@ -4,7 +4,9 @@
 
 -- A pattern's one group, or whichever of two took part.
 create or replace macro group_of(line, pattern) as
-    nullif(regexp_extract(line, pattern, 1) || regexp_extract(line, pattern, 2), '');
+    coalesce(
+        nullif(regexp_extract(line, pattern, 1), ''), nullif(regexp_extract(line, pattern, 2), '')
+    );
 
 -- One JSON value as text; NULL for null, objects and lists.
 create or replace macro json_text(found) as

@@ -366,6 +366,19 @@ def test_patterns_find_the_parts_of_a_text_line() -> None:
     assert meaning([line, b"x"], record) == [("", 42, MIDNIGHT, "audit", "h1"), ("unstamped",)]
 
 
+def test_one_field_may_be_id_and_origin_the_last_token_and_the_first() -> None:
+    record = spec("text", time=TEXT.time, origin=Place(field="fid"))
+    line = b"2024-01-01T00:00:00Z stream=app fid=h1 fid=0000002a"
+    assert meaning([line], record) == [("", 42, MIDNIGHT, "app", "h1")]
+
+
+def test_patterns_and_pointers_are_looked_for_in_sound_lines_only() -> None:
+    record = spec(stream=Place(field="/a/b"), origin=Place(regex=r"host=(\w+)"))
+    good = json.dumps(GOOD | {"a": {"b": "deep"}, "msg": "host=h9"}).encode()
+    told = meaning([good, good[:-1], None, json.dumps(GOOD).encode()], record)
+    assert told == [("", 42, MIDNIGHT, "deep", "h9"), ("malformed",), ("unstamped",), ("unattributed",)]
+
+
 def test_key_value_times_may_be_epochs() -> None:
     record = spec("text", time=Place(field="t"))
     line = b"t=1704067200.5 stream=app origin=h1 fid=0000002a"

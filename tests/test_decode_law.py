@@ -15,6 +15,10 @@ SPECS = {
     "json sequence": spec(id=Place(field="fid", encoding="sequence")),
     "json opaque": spec(id=Place(field="fid", encoding="opaque"), time=Place(field="ts", unit="s")),
     "text": spec("text", time=Place(builtin="line_start")),
+    "json late": spec(origin=Place(field="/ctx/a/1/b"), stream=Place(regex='"(INFO|WARN)"')),
+    "text late": spec(
+        "text", time=Place(builtin="line_start"), stream=Place(regex=r"stream=(\w+)")
+    ),
     "text fields": spec("text", time=Place(field="a", unit="iso"), origin=Place(field="origin")),
 }
 
@@ -61,5 +65,5 @@ def check(spec: RecordSpec, lines: list[bytes], rounds: int, seed: int) -> int:
 @pytest.mark.parametrize("name", SPECS)
 def test_mutated_lines_mean_the_same_to_the_kernels_and_to_the_sql(name: str) -> None:
     log = text_log if name.startswith("text") else json_log
-    sure = check(SPECS[name], log(10_000, 1), rounds=20, seed=2)
+    sure = check(SPECS[name], log(10_000, 1), rounds=15, seed=2)
     assert sure > 10_000, "the kernels must be sure of some lines, or nothing was tested"

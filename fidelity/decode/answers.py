@@ -23,14 +23,22 @@ class Answers:
         self._places, self._names = places, names
         self._pointers = [spot.pointer for spot in places.spots if spot.pointer is not None]
 
-    def lines(self, lines: Lines, rows: NDArray[np.int64], found: Found) -> None:
-        """Fills in the chosen rows of a batch of lines."""
+    def lines(
+        self,
+        lines: Lines,
+        rows: NDArray[np.int64],
+        found: Found,
+        parts: Sequence[str] = PARTS,
+    ) -> None:
+        """Fills in parts of the chosen rows of a batch of lines."""
+        if not len(rows):
+            return
         looked_at = self._places.format != "none" or self._places.id.content
         values = gathered(lines.buffer, lines.values, rows) if looked_at else _nothing(len(rows))
         given = [self._given(lines, spot, rows) for spot in self._places.spots]
         over_long = lines.values.starts[rows] == OVER_LONG
         asked = _batch(rows, over_long, lines.arrivals[rows], values, given)
-        self._fill(asked, found, PARTS, self._places.encoding, binary=True)
+        self._fill(asked, found, parts, self._places.encoding, binary=True)
 
     def texts(
         self,

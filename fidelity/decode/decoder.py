@@ -34,7 +34,7 @@ from fidelity.decode.kernel import (
     decode,
 )
 from fidelity.decode.names import Names
-from fidelity.decode.places import PARTS, Places, Spot
+from fidelity.decode.places import PARTS, Places, Spot, left_over
 from fidelity.decode.spans import BYTES, NONE, NUMBER, STRING, Members
 from fidelity.decode.times import UNITS
 from fidelity.decode.words import address
@@ -65,7 +65,16 @@ class Decoder:
         self._answers = Answers(places, names)
         self._room = room_for(0)
         self._absent = np.empty(0, np.int64)
-        self._all_sql = any(spot.needs_sql for spot in places.spots)
+        late = left_over(places)
+        self._late = None if late is None else Answers(late, names)
+        self._late_parts = [
+            part for part, spot in zip(PARTS, places.spots, strict=True) if spot.needs_sql
+        ]
+        # Of one field the last token is the id and the first another part: no kernel does both.
+        shared = [spot for spot in places.spots[1:] if spot.member is not None]
+        self._all_sql = places.format == "text" and any(
+            spot.member == places.id.member for spot in shared
+        )
         members = list(
             dict.fromkeys(spot.member for spot in places.spots if spot.member is not None)
         )
@@ -114,18 +123,19 @@ class Decoder:
 
     def _lines(self, lines: Lines, found: Found) -> None:
         if self._all_sql:
-            rows = np.arange(len(lines), dtype=np.int64)
-        else:
-            given = _nothing_given()
-            for place, spot in enumerate(self._places.spots):
-                at = given_slices(lines, spot)
-                if at is not None:
-                    given[place] = _Given(lines.buffer, at.starts, at.ends, BYTES)
-            encoding = self._places.encoding
-            self._kernel(found, lines.buffer, lines.values, given, self._slots, encoding)
-            rows = np.flatnonzero(found.unsure)
-        if len(rows):
-            self._answers.lines(lines, rows, found)
+            self._answers.lines(lines, np.arange(len(lines), dtype=np.int64), found)
+            return
+        given = _nothing_given()
+        for place, spot in enumerate(self._places.spots):
+            at = given_slices(lines, spot)
+            if at is not None:
+                given[place] = _Given(lines.buffer, at.starts, at.ends, BYTES)
+        encoding = self._places.encoding
+        self._kernel(found, lines.buffer, lines.values, given, self._slots, encoding)
+        self._answers.lines(lines, np.flatnonzero(found.unsure), found)
+        if self._late is not None:
+            sure = np.flatnonzero(~found.unsure)
+            self._late.lines(lines, sure, found, self._late_parts)
 
     def _kernel(
         self,

@@ -51,7 +51,7 @@ class Spot:
 class Places:
     """The four spots of a unit's records, and how to read what is there."""
 
-    format: str  # json, text; none: the value is not looked at
+    format: str  # json, text; members: known to be JSON; none: the value is not looked at
     id: Spot
     time: Spot
     stream: Spot
@@ -63,6 +63,18 @@ class Places:
     def spots(self) -> tuple[Spot, Spot, Spot, Spot]:
         """In the order of PARTS."""
         return self.id, self.time, self.stream, self.origin
+
+
+def left_over(places: Places) -> Places | None:
+    """The places of the parts that no kernel can find, in lines known to be sound; None if none."""
+    spots = [spot if spot.needs_sql else Spot() for spot in places.spots]
+    if not any(spot.needs_sql for spot in spots):
+        return None
+    pointed = any(spot.pointer is not None for spot in spots)
+    fid, time, stream, origin = spots
+    return Places(
+        "members" if pointed else "text", fid, time, stream, origin, places.encoding, places.unit
+    )
 
 
 def places(spec: RecordSpec, unit: Unit) -> Places:
@@ -143,7 +155,7 @@ def token(field: str, *, last: bool) -> str:
     The first token counts; of ids the last, since a stamp stands at the end of its line.
     """
     before = r"(?s)^(?:.*[ \t])?" if last else r"(?:^|[ \t])"
-    return before + re.escape(field) + r'=(?:"((?:[^"\\]|\\.)*)"|([^ \t"][^ \t]*))'
+    return before + re.escape(field) + r'=(?:([^ \t"][^ \t]*)|"((?:[^"\\]|\\.)*)")'
 
 
 def columns_needed(spec: RecordSpec) -> list[str]:
