@@ -376,7 +376,12 @@ def test_patterns_and_pointers_are_looked_for_in_sound_lines_only() -> None:
     record = spec(stream=Place(field="/a/b"), origin=Place(regex=r"host=(\w+)"))
     good = json.dumps(GOOD | {"a": {"b": "deep"}, "msg": "host=h9"}).encode()
     told = meaning([good, good[:-1], None, json.dumps(GOOD).encode()], record)
-    assert told == [("", 42, MIDNIGHT, "deep", "h9"), ("malformed",), ("unstamped",), ("unattributed",)]
+    assert told == [
+        ("", 42, MIDNIGHT, "deep", "h9"),
+        ("malformed",),
+        ("unstamped",),
+        ("unattributed",),
+    ]
 
 
 def test_key_value_times_may_be_epochs() -> None:
