@@ -6,7 +6,7 @@ difference between the two may only be the time between.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,9 @@ _BEGAN = re.compile(r"(?:merged:)?(?:compact-)?(\d{8}T[\d.]+)-")
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Units read at each stage, and the last look at it."""
+    """Units read at each stage, by scan, and the last look at it."""
 
-    read: dict[str, list[LedgerRow]]
+    read: dict[str, dict[tuple[str, int], list[LedgerRow]]]
     last: dict[str, LedgerRow]
 
     def grown(
@@ -36,7 +36,12 @@ class Looks:
             window: length, microseconds.
         """
         look = self.last.get(since)
-        later = [] if look is None else _later(self.read.get(stage, []), look)
+        scans = self.read.get(stage, {}).values()
+        later = (
+            []
+            if look is None
+            else [_times(row) for rows in scans if _after(rows[0], look) for row in rows]
+        )
         windows, place = np.unique(starts, return_inverse=True)
         steps = np.zeros(len(windows) + 1, np.int64)
         np.add.at(
@@ -49,7 +54,7 @@ class Looks:
 
 def looks_of(ledger: Sequence[LedgerRow]) -> Looks:
     """The looks of a ledger; of a stage's several the one committed last."""
-    read: dict[str, list[LedgerRow]] = {}
+    read: dict[str, dict[tuple[str, int], list[LedgerRow]]] = {}
     last: dict[str, LedgerRow] = {}
     for row in ledger:
         if row.unit.key == LOOKED and row.status == "read":
@@ -57,7 +62,8 @@ def looks_of(ledger: Sequence[LedgerRow]) -> Looks:
             last[row.unit.stage] = row if known is None or row.commit >= known.commit else known
     for row in in_force(ledger):
         if row.status == "read" and row.unit.key != LOOKED and row.tally.records:
-            read.setdefault(row.unit.stage, []).append(row)
+            scans = read.setdefault(row.unit.stage, {})
+            scans.setdefault((row.scan, row.scanned_at), []).append(row)
     return Looks(read, last)
 
 
@@ -67,19 +73,10 @@ def began(scan: str) -> str:
     return found[1] if found else ""
 
 
-def _later(rows: Iterable[LedgerRow], look: LedgerRow) -> list[tuple[int, int]]:
-    """The event times of units that another scan read after a look; all times if not known."""
-    known: dict[tuple[str, int], bool] = {}
-    found = []
-    for row in rows:
-        key = (row.scan, row.scanned_at)
-        if key not in known:
-            known[key] = _after(row, look)
-        if known[key]:
-            first, last = row.tally.first_event, row.tally.last_event
-            bounded = first != -1 and last != -1
-            found.append((first, last) if bounded else (-(2**62), 2**62))
-    return found
+def _times(row: LedgerRow) -> tuple[int, int]:
+    """First and last event time of a unit; all times if they are not known."""
+    first, last = row.tally.first_event, row.tally.last_event
+    return (-(2**62), 2**62) if first == -1 or last == -1 else (first, last)
 
 
 def _after(row: LedgerRow, look: LedgerRow) -> bool:

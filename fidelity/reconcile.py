@@ -108,7 +108,9 @@ def _report(
     audit: _Audit, run: str, known_at: str | None, tracer: Tracer | None, memory: Memory
 ) -> Report:
     pipeline, source = audit.pipeline, audit.pipeline.source.name
-    quiet = silence.silences(audit.connection, pipeline, audit.views[source], audit.horizon)
+    quiet = silence.silences(
+        audit.connection, pipeline, audit.views[source], audit.horizon, audit.as_of
+    )
     scopes.lay_grid(audit.connection, _added_windows(audit, quiet))
     found = scopes.all_scopes(audit.connection, audit.edges)
     outcomes = _outcomes(audit, found, tracer, memory)

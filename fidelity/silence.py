@@ -1,7 +1,7 @@
 """Silence: what the source itself lacks. Nothing downstream can miss what was never written down.
 
 A producer that stops where its own rate makes that a surprise is a finding, and makes the windows
-of its silence unknown. Holes in its sequence numbers are a finding too: the source lacks records.
+of its silence unknown, unless it counts as retired (`retire_after`). Holes in its sequence numbers are a finding too: the source lacks records.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ class Silence:
     rate: float  # records a window until then
     ended: bool  # records came again
     strong: bool
+    retired: bool  # longer than producers are waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Hole:
 
 
 def silences(
-    connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, view: View, horizon: int
+    connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, view: View, horizon: int, as_of: int
 ) -> list[Silence]:
     """Silence at the source, where it was seen: strong stretches, and weak ones that last."""
     rows = ask(
@@ -57,11 +58,11 @@ def silences(
         horizon=horizon,
         surprise=SURPRISE,
     ).fetchall()
-    found = [_silence(pipeline, view, row) for row in rows]
+    found = [_silence(pipeline, view, as_of, row) for row in rows]
     return _said_once([each for each in found if each is not None])
 
 
-def _silence(pipeline: Pipeline, view: View, row: tuple[Any, ...]) -> Silence | None:
+def _silence(pipeline: Pipeline, view: View, as_of: int, row: tuple[Any, ...]) -> Silence | None:
     level, stream, origin, since, last, seen, rate, trailing, strong = row
     starts = np.arange(since, last + 1, pipeline.window, dtype=np.int64)
     known = view.audited(starts, pipeline.window, pipeline.settle)
@@ -71,9 +72,13 @@ def _silence(pipeline: Pipeline, view: View, row: tuple[Any, ...]) -> Silence | 
     strong = strong and rate * int(known.sum()) >= SURPRISE
     if not strong and not trailing:
         return None
-    return Silence(
-        level, stream, origin, since, last + pipeline.window, seen, rate, not trailing, strong
-    )
+    until = last + pipeline.window
+    waited = (as_of if trailing else until) - seen
+    retired = pipeline.retire_after is not None and waited > pipeline.retire_after
+    if retired and level != "producer":
+        return None  # so are all its producers
+    strong = strong and not retired
+    return Silence(level, stream, origin, since, until, seen, rate, not trailing, strong, retired)
 
 
 def _said_once(found: list[Silence]) -> list[Silence]:

@@ -365,6 +365,7 @@ def test_all_problems_are_told_at_once_with_line_and_path(file: File) -> None:
         ("window", "", "has no value"),
         ("settle", "400d", "longer than 366d"),
         ("settle", "soon", "not a duration"),
+        ("retire_after", "tomorrow", "not a duration"),
         ("workers", "-1", "not a whole number"),
         ("workers", "two", "not a whole number"),
         ("options", "x", "must be a mapping"),

@@ -7,7 +7,7 @@ from typing import Any
 from reconcile_model import LATER, START, WINDOW, Copy, World, chain, run_of
 from test_reconcile_coverage import kinds, unseen, verdicts
 
-from fidelity.report import Finding, Report
+from fidelity.report import Finding, Report, from_iso
 
 
 def producer(
@@ -171,3 +171,41 @@ def test_records_that_come_late_into_the_next_window_leave_no_hole() -> None:
 def test_as_of_and_known_at_are_told() -> None:
     report = audited(producer("h1", range(2)))
     assert (report.as_of, report.known_at, report.run) == (LATER, None, "r")
+
+
+def test_a_producer_that_is_silent_for_long_counts_as_retired() -> None:
+    held = producer("h1", range(6)) + producer("h2", range(3))
+    world = World(chain("logs", "lake"), {"logs": held, "lake": held})
+    (finding,) = silent(world.reconcile())
+    waited = LATER - from_iso(finding.evidence["last_seen"])
+    for retire_after, expected in ((waited, "unknown"), (waited - 1, "pass")):
+        world.pipeline = world.pipeline.model_copy(update={"retire_after": retire_after})
+        report = world.reconcile()
+        assert report.verdict == expected
+        assert verdicts(report, "lake", "source") == ["pass"] * 3 + [expected] * 3
+    (finding,) = silent(report)
+    assert (finding.severity, finding.evidence["origins"]) == ("info", ["h2"])
+    assert "retired" in finding.message
+
+
+def test_a_producer_that_came_back_was_retired_meanwhile() -> None:
+    held = producer("h1", range(8)) + producer("h2", [0, 1, 2])
+    held += run_of(6, "audit", "h2", range(220, 240)) + run_of(7, "audit", "h2", range(240, 260))
+    world = World(chain("logs", "lake"), {"logs": held, "lake": held})
+    for windows, expected in ((5, "unknown"), (3, "pass")):
+        world.pipeline = world.pipeline.model_copy(update={"retire_after": windows * WINDOW})
+        assert world.reconcile().verdict == expected
+
+
+def test_a_stream_whose_producers_are_all_retired_is_not_silent() -> None:
+    held = producer("h1", range(9), stream="access")
+    for at in range(40):
+        held += producer(f"pod-{at}", [0, 1, 2], each=1)
+    world = World(chain("logs", "lake"), {"logs": held, "lake": held})
+    world.pipeline = world.pipeline.model_copy(update={"retire_after": WINDOW})
+    report = world.reconcile()
+    assert report.verdict == "pass"
+    (finding,) = silent(report)
+    assert finding.evidence["retired"] == 40
+    lake = held - run_of(2, "audit", "pod-1", [102])
+    assert World(world.pipeline, {"logs": held, "lake": lake}).reconcile().verdict == "fail"

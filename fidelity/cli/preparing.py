@@ -109,6 +109,8 @@ def _print(pipeline: "Pipeline", out: Any) -> None:
     console = output.console(out)
     for key in ("pipeline", "store", "window", "settle"):
         console.print(f"{key:10}{words[key]}", soft_wrap=True)
+    after = "" if pipeline.retire_after is None else " of silence"
+    console.print(f"{'retire':10}{words['retire_after']}{after}")
     console.print(f"{'workers':10}{pipeline.workers or 'one for each core'}")
     for name, value in words["options"].items():
         console.print(f"{'options':10}{name} = {value}", soft_wrap=True)

@@ -17,7 +17,8 @@ from fidelity.config.record import RECORD_KEYS, format_of, places, record_spec
 from fidelity.errors import ConfigError
 
 PIPELINE_KEYS = (
-    "pipeline", "store", "window", "settle", "record", "stages", "targets", "workers", "options",
+    "pipeline", "store", "window", "settle", "retire_after", "record", "stages", "targets", "workers",
+    "options",
 )  # fmt: skip
 STAGE_KEYS = (
     "kind", "after", "path", "brokers", "topic", "record", "options", "keep", "sample",
@@ -64,6 +65,7 @@ def _pipeline(read: Reading, folder: str) -> dict[str, Any]:
         "store": located(read.required(top, (), "store", values.words) or "", folder),
         "window": _window(read, top),
         "settle": _settle(read, top),
+        "retire_after": read.optional(top, (), "retire_after", values.duration_or_never, None),
         "targets": targets,
         "stream_targets": by_stream,
         "workers": read.optional(top, (), "workers", values.whole, 0),

@@ -113,6 +113,8 @@ class Pipeline(_Model):
     store: str
     window: int = Field(default=600_000_000, gt=0)
     settle: int = Field(default=1_800_000_000, ge=0)
+    # A producer silent for longer counts as retired at its last record. None: never.
+    retire_after: int | None = Field(default=None, ge=0)
     stages: tuple[Stage, ...] = ()  # a stage comes after the one named by its `after`
     targets: Targets = Targets()
     stream_targets: dict[str, Targets] = {}

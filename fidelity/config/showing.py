@@ -18,6 +18,7 @@ def shown(pipeline: Pipeline) -> dict[str, Any]:
         "store": mask(pipeline.store),
         "window": duration_text(pipeline.window),
         "settle": duration_text(pipeline.settle),
+        "retire_after": _or_never(pipeline.retire_after),
         "workers": str(pipeline.workers),
         "stages": {stage.name: _stage(stage) for stage in pipeline.stages},
         "targets": {
@@ -46,6 +47,10 @@ def shown_place(place: Place) -> str | dict[str, str]:
     if key == "field" and not how and value != "content":
         return str(value)
     return {"from" if key == "builtin" else key: mask(value), **how}
+
+
+def _or_never(duration: int | None) -> str:
+    return "never" if duration is None else duration_text(duration)
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

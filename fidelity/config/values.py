@@ -37,6 +37,11 @@ def duration(text: str) -> int:
     return int(total)
 
 
+def duration_or_never(text: str) -> int | None:
+    """Microseconds of a duration; None of "never"."""
+    return None if text.strip() == "never" else duration(text)
+
+
 def duration_text(microseconds: int) -> str:
     """The shortest text that `duration` reads as this number."""
     if microseconds == 0:

@@ -18,7 +18,9 @@ def silent(context: Context) -> list[Finding]:
         if each.strong:
             surprising.setdefault((each.level, each.origin), []).append(each)
     found = [_surprising(context, group) for group in surprising.values()]
-    quiet = [each for each in context.silences if not each.strong]
+    retired = [each for each in context.silences if each.retired]
+    quiet = [each for each in context.silences if not each.strong and not each.retired]
+    found += [_retired(context, retired)] if retired else []
     return found + ([_quiet(context, quiet)] if quiet else [])
 
 
@@ -55,6 +57,22 @@ def _quiet(context: Context, group: Sequence[Silence]) -> Finding:
         "too few records until then for this to be a surprise.",
         evidence=_evidence(context, group) | {"level": "producer", "origins": origins[:MOST_NAMED]},
         action="Nothing, unless records of these producers are known to be due.",
+    )
+
+
+def _retired(context: Context, group: Sequence[Silence]) -> Finding:
+    origins = sorted({each.origin for each in group if each.origin is not None})
+    last = max(each.last_seen for each in group)
+    verb = "was" if len(origins) == 1 else "were"
+    return Finding(
+        kind="silent",
+        severity="info",
+        stage=context.pipeline.source.name,
+        message=f"{several(len(origins), 'producer', origins[0])} {verb} last seen {iso(last)} or "
+        "before, longer ago than `retire_after`: taken to be retired.",
+        evidence=_evidence(context, group)
+        | {"level": "producer", "origins": origins[:MOST_NAMED], "retired": len(origins)},
+        action="Nothing, if they were meant to end.",
     )
 
 
