@@ -33,6 +33,9 @@ app.add_typer(storing.app, name="store")
 
 def main() -> None:
     """The entry point of the command `fidelity`."""
+    # A stream that the caller closed is None.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.exit(run(sys.argv[1:]))
 
 

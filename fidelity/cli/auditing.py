@@ -40,7 +40,7 @@ def audit(
     file: options.Output = None,
 ) -> int:
     """Scan what is new at every stage, reconcile, keep the run and print the report."""
-    asked = _asked(pipeline, stage, window, as_of)
+    asked = _asked(pipeline, stage, window, as_of, file)
     from fidelity import audit as made
     from fidelity.cli.progress import Progress
 
@@ -61,7 +61,7 @@ def scan(
     file: options.Output = None,
 ) -> int:
     """Read what is new at each stage and keep what was observed."""
-    asked = _asked(pipeline, stage, None, as_of)
+    asked = _asked(pipeline, stage, None, as_of, file)
     from fidelity import audit as made
     from fidelity.cli import scanned
     from fidelity.cli.progress import Progress
@@ -89,7 +89,7 @@ def reconcile(
     file: options.Output = None,
 ) -> int:
     """Close the books over what was observed so far, without looking for anything new."""
-    asked = _asked(pipeline, stage, window, as_of)
+    asked = _asked(pipeline, stage, window, as_of, file)
     known = options.version(known_at)
     from fidelity import audit as made
 
@@ -108,7 +108,7 @@ def report(
     file: options.Output = None,
 ) -> int:
     """Print the last run's report again (with --as-of: the last run up to that time)."""
-    asked = _asked(pipeline, stage, window, as_of)
+    asked = _asked(pipeline, stage, window, as_of, file)
     from fidelity import audit as made
 
     answer = made.kept(asked.pipeline, run=run, as_of=asked.as_of)
@@ -132,7 +132,7 @@ def show(
 
     With --id the units that may hold it are read again; --window and --stage say where to look.
     """
-    asked = _asked(pipeline, stage, window, as_of)
+    asked = _asked(pipeline, stage, window, as_of, file)
     known = options.version(known_at)
     if record is not None:
         return _show_id(asked, options.record_id(record), known, json, file)
@@ -156,11 +156,16 @@ class _Asked:
 
 
 def _asked(
-    file: Path, stages: Sequence[str] | None, window: str | None, as_of: str | None
+    file: Path,
+    stages: Sequence[str] | None,
+    window: str | None,
+    as_of: str | None,
+    to: Path | None,
 ) -> _Asked:
     """Understood before anything heavy is imported, so that a mistake is told at once."""
     from fidelity.config import load
 
+    output.check(to)
     pipeline = load(file)
     return _Asked(
         pipeline,

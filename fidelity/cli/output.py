@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+def check(file: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work whose answer it is to hold.
+
+    Raises UsageError.
+    """
+    if file is None:
+        return
+    if os.path.isdir(file):
+        raise _unwritable(file, "is a folder.")
+    if not os.path.isdir(file.parent):
+        raise _unwritable(file, "its folder is not there.")
+
+
 @contextlib.contextmanager
 def opened(file: Path | None) -> Iterator[IO[str]]:
     """The file, replaced as a whole once it is written, or stdout.
@@ -26,16 +39,23 @@ def opened(file: Path | None) -> Iterator[IO[str]]:
         with _on_stdout() as out:
             yield out
         return
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    special = os.path.exists(file) and not os.path.isfile(file)  # stays a pipe or a device
+    file = file if special else Path(os.path.realpath(file))  # a link stays one, too
+    beside = file if special else file.with_name(f".{file.name[:200]}.{os.getpid()}")
     try:
-        with beside.open("w", encoding="utf-8") as out:
+        with beside.open("w", encoding="utf-8", errors="backslashreplace") as out:
             yield out
-        beside.replace(file)
+        if not special:
+            beside.replace(file)
     except OSError as error:
-        what = f"cannot be written: {error.strerror or error}."
-        raise UsageError(what, where=str(file), action="Give --output another file.") from None
+        raise _unwritable(file, f"cannot be written: {error.strerror or error}.") from None
     finally:
-        beside.unlink(missing_ok=True)
+        if not special:
+            beside.unlink(missing_ok=True)
+
+
+def _unwritable(file: Path, what: str) -> UsageError:
+    return UsageError(what, where=f"--output {file}", action="Give --output another file.")
 
 
 @contextlib.contextmanager
@@ -47,8 +67,16 @@ def _on_stdout() -> Iterator[IO[str]]:
         yield sys.stdout
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at exit: nothing may go to the closed pipe then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
+    except OSError as error:
+        _close_stdout()
+        what = f"the answer cannot be written: {error.strerror or error}."
+        raise UsageError(what, where="stdout", action="Give it a place with --output.") from None
+
+
+def _close_stdout() -> None:
+    """Python flushes once more at exit: nothing may go to where it could not go before."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console(out: IO[str]) -> "Console":

@@ -178,9 +178,12 @@ def _time(said: object) -> int:
     if not isinstance(said, str):
         raise _FlawError(_UNTIMED)
     try:
-        return _microseconds(said)
+        time = _microseconds(said)
     except (ValueError, OverflowError):
         raise _FlawError(_UNTIMED) from None
+    if time < 0:  # before 1970 no clock has ever been right
+        raise _FlawError(_UNTIMED)
+    return time
 
 
 @lru_cache(maxsize=4096)
