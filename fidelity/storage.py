@@ -1,6 +1,5 @@
 """Where a store lies: options by deltalake's names, and failures told in one paragraph."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,14 +9,20 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from fidelity.config import mask
 from fidelity.errors import StoreError
+from fidelity.sources.object_store import PATIENCE, leave_instance_alone, number
 
 
 def storage_options(uri: str, options: Mapping[str, str]) -> dict[str, str]:
-    """The user's options by the names of deltalake's object store."""
+    """The user's options by the names of deltalake's object store. Raises ConfigError."""
+    if uri.startswith("hdfs://"):
+        from fidelity.sources.hdfs import PATIENCE as HDFS_PATIENCE
+
+        return {**HDFS_PATIENCE, **options}
     if not uri.startswith(("s3://", "s3a://")):
         return dict(options)
-    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    leave_instance_alone()
     given = {_S3_NAMES.get(name.lower(), name): value for name, value in options.items()}
+    given = _patience(given) | given
     scheme = given.pop("scheme", "https")
     endpoint = given.get("AWS_ENDPOINT_URL")
     if endpoint is not None and "://" not in endpoint:
@@ -27,7 +32,20 @@ def storage_options(uri: str, options: Mapping[str, str]) -> dict[str, str]:
     return given
 
 
+def _patience(given: dict[str, str]) -> dict[str, str]:
+    """How long to wait for S3, in deltalake's words; by default that is minutes."""
+    asked = {name: number(given.pop(name, ""), name, usual) for name, usual in PATIENCE.items()}
+    seconds = 2 * asked["request_timeout"]  # for a whole answer, not for its next byte
+    return {
+        "connect_timeout": f"{asked['connect_timeout']:g}s",
+        "timeout": f"{seconds:g}s",
+        "max_retries": f"{asked['max_attempts'] - 1:.0f}",
+        "retry_timeout": f"{2 * seconds:g}s",
+    }
+
+
 _S3_NAMES = {
+    "timeout": "request_timeout",
     **dict.fromkeys(("access_key", "key"), "AWS_ACCESS_KEY_ID"),
     **dict.fromkeys(("secret_key", "secret"), "AWS_SECRET_ACCESS_KEY"),
     **dict.fromkeys(("session_token", "token"), "AWS_SESSION_TOKEN"),
@@ -72,7 +90,10 @@ _ADVICE = (
         "Reports can be made from it; a scan needs a store that it can write.",
     ),
     (
-        ("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden", "403"),
+        (
+            *("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden", "403"),
+            *("signaturedoesnotmatch", "invalidaccesskeyid", "usernotfound", "accesscontrol"),
+        ),
         "access to the store is denied.",
         "Check its permissions, or the credentials under `options`.",
     ),
@@ -85,6 +106,21 @@ _ADVICE = (
         ("connection refused", "dns error", "failed to lookup address"),
         "nobody answers at its address.",
         "Check the address, under `options` and in `store:`, and the network.",
+    ),
+    (
+        ("authorizationheadermalformed",),
+        "the region is wrong.",
+        "Set `aws_region` under `options`.",
+    ),
+    (
+        ("safemodeexception", "safe mode"),
+        "the name node is in safe mode.",
+        "Wait until it has left it (`hdfs dfsadmin -safemode get`), and try again.",
+    ),
+    (
+        ("has not answered", "timed out", "operation timeout", "timeout was reached"),
+        "the server does not answer.",
+        "Check it, and try again: what was committed before still counts.",
     ),
     (
         ("not a directory", "notadirectory", "errno 20", "os error 20"),

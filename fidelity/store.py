@@ -86,6 +86,12 @@ class Store:
         """What the units' reading told, counted or not."""
         return Table(f"{self.uri}/observations", OBSERVATIONS, self.options)
 
+    def _refuse_silence(self) -> None:
+        """deltalake waits for ever for a name node that hangs."""
+        if self.uri.startswith("hdfs://"):
+            with told(self.uri, "read"):
+                filesystem(self.uri, self.options).stat(self.uri)
+
     def _refuse_anything_else(self) -> None:
         """A first scan must not settle down among somebody's log files."""
         place = filesystem(self.uri, self.options)

@@ -11,7 +11,7 @@ from kafka_records import fill, read_bulk, stage_of, until
 from servers import create_topic
 
 from examples.brokers import Broker, BrokerError, jars
-from examples.brokers.broker import ROOT
+from examples.processes import ROOT
 
 
 def test_a_missing_program_is_named_with_its_package(

@@ -9,27 +9,21 @@ killed leaves no server behind. `python -m examples.brokers.broker` only fetches
 
 import base64
 import contextlib
-import ctypes
-import fcntl
-import hashlib
-import os
 import shutil
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-ROOT = Path(__file__).resolve().parents[2]
+from examples import processes
+from examples.processes import BUILD, Process, ServerError, free_ports, require
+
 POM = Path(__file__).with_name("pom.xml")
-START_SECONDS = 60.0
 _JVM = "-XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 _SMALL = {
@@ -59,50 +53,13 @@ _SMALL = {
 }
 
 
-class BrokerError(RuntimeError):
-    """Kafka cannot be fetched or started on this machine; the message says what to do."""
+BrokerError = ServerError
+"""Kafka cannot be fetched or started on this machine; the message says what to do."""
 
 
-def require(program: str, package: str) -> str:
-    """The program's path. Raises BrokerError naming the Debian package when it is missing."""
-    found = shutil.which(program)
-    if found is None:
-        raise BrokerError(f"{program} is missing: install it with `sudo apt install {package}`.")
-    return found
-
-
-def jars(folder: Path = ROOT / ".build" / "kafka") -> Path:
+def jars(folder: Path = BUILD / "kafka") -> Path:
     """The folder with Kafka's jars, fetched with Maven unless this pom's are there already."""
-    require("java", "openjdk-17-jre-headless")
-    wanted = hashlib.sha256(POM.read_bytes()).hexdigest()
-    library, stamp = folder / "lib", folder / "lib.sha256"
-    if _says(stamp, wanted):
-        return library
-    maven = require("mvn", "maven")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _says(stamp, wanted):
-            shutil.rmtree(library, ignore_errors=True)
-            _copy_dependencies(maven, library)
-            stamp.write_text(wanted)
-    return library
-
-
-def _says(stamp: Path, wanted: str) -> bool:
-    return stamp.exists() and stamp.read_text() == wanted
-
-
-def _copy_dependencies(maven: str, library: Path) -> None:
-    command = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
-    done = subprocess.run(
-        [*command, f"-DoutputDirectory={library}"], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise BrokerError(
-            "Maven could not fetch Kafka's jars. Check the network, or the mirror in "
-            f"~/.m2/settings.xml. It said:\n{(done.stdout + done.stderr).strip()[-2000:]}"
-        )
+    return processes.jars(POM, folder, "Kafka's jars")
 
 
 class Broker:
@@ -134,9 +91,8 @@ class Broker:
         self._temporary = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix=f"fidelity-{name}-"))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.log = self.folder / "broker.log"
         self._settings, self._users, self._keystore = dict(settings or {}), users or {}, keystore
-        plain, controller, sasl, ssl = _free_ports(4)
+        plain, controller, sasl, ssl = free_ports(4)
         self.address = f"127.0.0.1:{plain}"
         self.sasl_address = f"127.0.0.1:{sasl}"
         self.ssl_address = f"127.0.0.1:{ssl}"
@@ -144,13 +100,12 @@ class Broker:
         self._controller: str = joins._controller if joins else f"127.0.0.1:{controller}"
         fresh = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._cluster: str = joins._cluster if joins else fresh
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = Process(name, self.folder)
 
     @property
     def pid(self) -> int | None:
         """The server's process, None when it is not running."""
-        alive = self._process is not None and self._process.poll() is None
-        return self._process.pid if alive and self._process else None
+        return self._process.pid
 
     def start(self) -> Self:
         """Start, and return when it answers. Raises BrokerError with the end of its log."""
@@ -165,34 +120,21 @@ class Broker:
         script = f'exec {java} -Xms128m -Xmx{self.memory} kafka.Kafka "{config}"'
         if not (self.folder / "data" / "meta.properties").exists():
             script = f"{java} -XX:TieredStopAtLevel=1 {self._format(config)} && {script}"
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", script],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                preexec_fn=_die_with_parent(),
-            )
+        self._process.launch(["/bin/sh", "-c", script])
         return self
 
     def wait(self) -> Self:
         """Return when the broker answers a request."""
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(self.address):
-            if self.pid is None or time.monotonic() > deadline:
-                self.kill()
-                raise BrokerError(f"{self.name} did not start; {self.log} ends:\n{self._tail()}")
-            time.sleep(0.05)
+        self._process.wait(lambda: _answers(self.address))
         return self
 
     def kill(self) -> None:
         """SIGKILL, as a machine that loses its power. The folder stays; `start` starts it again."""
-        self._end(signal.SIGKILL)
+        self._process.end(signal.SIGKILL)
 
     def halt(self) -> None:
         """Shut down in order, and keep the folder."""
-        self._end(signal.SIGTERM)
+        self._process.end(signal.SIGTERM)
 
     def restart(self) -> Self:
         """Shut down in order, and start on the same port and data."""
@@ -215,18 +157,6 @@ class Broker:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            self._process.send_signal(how)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
 
     def _format(self, config: Path) -> str:
         scram = " ".join(
@@ -277,9 +207,6 @@ class Broker:
             }
         return settings
 
-    def _tail(self) -> str:
-        return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else "(no log)"
-
 
 @contextlib.contextmanager
 def brokers(*names: str) -> Iterator[tuple[Broker, ...]]:
@@ -294,14 +221,6 @@ def brokers(*names: str) -> Iterator[tuple[Broker, ...]]:
             broker.stop()
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 def _answers(address: str) -> bool:
     """Whether a Kafka server answers there: an open port is not enough, it opens too early."""
     host, port = address.rsplit(":", 1)
@@ -313,19 +232,6 @@ def _answers(address: str) -> bool:
             return len(wire.recv(8)) == 8
     except OSError:
         return False
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    library, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
-
-    def ask() -> None:
-        library.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; it outlives exec
-        if os.getppid() != parent:  # it died in between
-            os._exit(1)
-
-    return ask
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ class _Planner:
             yield from self._units(entry, one, one.fingerprint)
 
     def _still(self, entry: Entry) -> bool:
-        return self.now - entry.modified >= self.settle
+        return not entry.unfinished and self.now - entry.modified >= self.settle
 
     def _units(self, entry: Entry, one: Known, print_: Fingerprint) -> Iterator[Unit]:
         size = -1 if print_.compressed else entry.size

@@ -35,6 +35,7 @@ class Entry:
     link: bool = False
     identity: str = ""  # the same for two names of one file; "" if the store cannot tell
     problem: str = ""  # why this name is neither a readable file nor a folder
+    unfinished: bool = False  # somebody may have it open for writing, however old it looks
 
     @property
     def version(self) -> str:

@@ -58,7 +58,7 @@ def _literal(pattern: str) -> str:
 def failure(error: OSError, path: str, stage: Stage) -> FidelityError:
     """What a failure while a file is read means: for the file, or for the whole stage."""
     why = reason(error, stage.options)
-    if any(mark in str(error) for mark in (*_CLOUD_KINDS, "Connection refused")):
+    if any(mark in str(error) for mark in _CLOUD_KINDS):
         return _out_of_reach(error, stage.options, f"stage {stage.name}: {path}")
     return UnreadableError(f"{why.rstrip('.')}.", where=path)
 
@@ -75,13 +75,20 @@ _KINDS = {
     FileNotFoundError: "there is no such file or folder",
     NotADirectoryError: "a file where a folder should be",
     PermissionError: "not allowed",
+    TimeoutError: "the server does not answer",
 }
 _CLOUD_KINDS = {
     "NO_SUCH_BUCKET": "there is no such bucket",
     "INVALID_ACCESS_KEY": "not allowed: check the keys",
     "UserNotFound": "not allowed: check the keys",
     "SIGNATURE_DOES_NOT_MATCH": "not allowed: check the keys",
+    "ACCESS_DENIED": "not allowed: check the keys, and what they give access to",
+    "AuthorizationHeaderMalformed": "not allowed: check the region",
     "NETWORK_CONNECTION": "the server cannot be reached",
+    "Connection refused": "the server cannot be reached",
+    "failed to lookup address": "the server cannot be reached",
+    "RPC listener disconnected": "this is no name node's port, or it went away",
+    "name node has not answered": "the server does not answer",
 }
 
 

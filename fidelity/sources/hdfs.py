@@ -1,9 +1,10 @@
 """HDFS as a Filesystem, through hdfs-native."""
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from hdfs_native import Client, WriteOptions
@@ -11,30 +12,43 @@ from hdfs_native import Client, WriteOptions
 from fidelity.errors import ConfigError
 from fidelity.sources.filesystem import Entry, Filesystem
 
+T = TypeVar("T")
+
+PATIENCE = {
+    "dfs.client.failover.max.attempts": "4",
+    "dfs.client.failover.sleep.max.millis": "2000",
+    "dfs.client.socket-timeout": "15000",
+}
+"""By default a name node that is down is asked for three minutes, and a data node that hangs for
+one."""
+
+_LIMIT = "ipc.client.rpc-timeout.ms"
+_LIMIT_MS = "30000"
+
 
 class Hdfs:
     """HDFS by its own protocol, without Java."""
 
     remote = True
 
-    def __init__(self, client: Any, prefix: str) -> None:
-        self._client, self._prefix = client, prefix
+    def __init__(self, client: Any, prefix: str, limit: float) -> None:
+        self._client, self._prefix, self._limit = client, prefix, limit
 
     def stat(self, path: str) -> Entry | None:
         """The entry of that name; None if there is none."""
         try:
-            with _as_os_error():
-                return self._entry(self._client.get_file_info(self._key(path)))
+            (about,) = self._asked(lambda: [self._client.get_file_info(self._key(path))])
+            return self._entry(about)
         except FileNotFoundError:
             return None
 
     def children(self, folder: str) -> list[Entry]:
         """The names in a folder."""
-        with _as_os_error():
-            about = self._client.get_file_info(self._key(folder))
-            if not about.isdir:
-                raise NotADirectoryError(None, "is a file, not a folder")
-            return [self._entry(found) for found in self._client.list_status(self._key(folder))]
+        key = self._key(folder)
+        (about,) = self._asked(lambda: [self._client.get_file_info(key)])
+        if not about.isdir:
+            raise NotADirectoryError(None, "is a file, not a folder")
+        return [self._entry(found) for found in self._asked(lambda: self._client.list_status(key))]
 
     def tree(self, folder: str) -> list[Entry] | None:
         """None: folders are walked one by one, so that hidden ones cost nothing."""
@@ -42,25 +56,61 @@ class Hdfs:
     def _entry(self, about: Any) -> Entry:
         modified = about.modification_time * 1000
         path = self._prefix + about.path.removeprefix(self._prefix)
-        return Entry(path, about.length, modified, modified, about.isdir)
+        # Of a file that is open the name node tells the size of its full blocks, and as its time
+        # when it was made, though that be hours ago.
+        full = not about.isdir and about.blocksize and about.length % about.blocksize == 0
+        return Entry(path, about.length, modified, modified, about.isdir, unfinished=bool(full))
 
     def _key(self, path: str) -> str:
         return path.removeprefix(self._prefix) or "/"
 
     def open(self, path: str) -> pa.NativeFile:
         """A file open for reading at any place."""
-        with _as_os_error():
-            return pa.PythonFile(_HdfsFile(self._client.read(self._key(path))), mode="r")
+        (file,) = self._asked(lambda: [self._client.read(self._key(path))])
+        return pa.PythonFile(_HdfsFile(file), mode="r")
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file whole or not at all, its folder too if need be."""
         key = self._key(path)
         draft = f"{key}.{os.getpid()}.tmp"
         options = WriteOptions(overwrite=True, create_parent=True)
-        with _as_os_error():
+
+        def written() -> list[None]:
             with self._client.create(draft, options) as file:
                 file.write(content)
             self._client.rename(draft, key, overwrite=True)
+            return []
+
+        self._asked(written)
+
+    def _asked(self, question: Callable[[], Iterable[T]]) -> list[T]:
+        with _as_os_error():
+            return _within(self._limit, question)
+
+
+def _within(seconds: float, question: Callable[[], Iterable[T]]) -> list[T]:
+    """The answers to a question, unless nothing comes for so long: hdfs-native waits for ever."""
+    found: list[T] = []
+    failed: list[BaseException] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        try:
+            for each in question():
+                found.append(each)
+        except BaseException as error:  # noqa: BLE001 - it is raised again by who asked
+            failed.append(error)
+        done.set()
+
+    threading.Thread(target=ask, name="hdfs", daemon=True).start()
+    before = -1
+    while not done.wait(seconds):
+        if len(found) == before:
+            raise TimeoutError(None, f"the name node has not answered for {seconds:g} s")
+        before = len(found)
+    if failed:
+        raise failed[0]
+    return found
 
 
 class _HdfsFile:
@@ -93,28 +143,32 @@ def _as_os_error() -> Iterator[None]:
         yield
     except RuntimeError as error:
         text = str(error).partition("\\n")[0]
+        if "DataTransferError" in text or "BlocksNotFound" in text:
+            raise OSError(None, "no data node gives all of it: is one down?") from None
         kind = PermissionError if "AccessControlException" in text else OSError
         raise kind(None, text.rpartition('", "')[2]) from None
-
-
-_HDFS_PATIENCE = {
-    "dfs.client.failover.max.attempts": "4",
-    "dfs.client.failover.sleep.max.millis": "2000",
-}
-"""By default a name node that is down is asked for three minutes."""
 
 
 def hdfs(authority: str, settings: dict[str, str]) -> Filesystem:
     """The file system of a name node (`host:port`, a name service, or "" for the default).
 
     Raises:
-        ConfigError: an option that is not known.
+        ConfigError: an option that is not known, or no name node.
     """
     kerberos = {name: settings.pop(name) for name in list(settings) if name.startswith("kerberos_")}
+    folder = settings.pop("config_dir", None)
     prefix = f"hdfs://{authority}"
     try:
-        return Hdfs(
-            Client(prefix if authority else None, _HDFS_PATIENCE | settings, **kerberos), prefix
-        )
+        limit = int(settings.get(_LIMIT, _LIMIT_MS)) / 1000
+        client = Client(prefix if authority else None, PATIENCE | settings, folder, **kerberos)
     except TypeError as error:
         raise ConfigError(f"options that HDFS does not have: {error}") from None
+    except ValueError:
+        raise ConfigError(f"`{_LIMIT}` must be a number of milliseconds.") from None
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(
+            f"no name node is known for `{prefix}` ({str(error).strip()}).",
+            action="Write hdfs://host:port, or set HADOOP_CONF_DIR to the folder that has the "
+            "cluster's core-site.xml and hdfs-site.xml.",
+        ) from None
+    return Hdfs(client, prefix, limit)

@@ -2,6 +2,9 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,7 +86,8 @@ _S3_OPTIONS = {
     "anonymous": ("anonymous", "aws_skip_signature", "skip_signature"),
     "role_arn": ("role_arn", "aws_role_arn"),
     "connect_timeout": ("connect_timeout",),
-    "request_timeout": ("request_timeout",),
+    "request_timeout": ("request_timeout", "timeout"),
+    "max_attempts": ("max_attempts",),
 }
 _GCS_OPTIONS = {
     "anonymous": ("anonymous",),
@@ -97,11 +101,43 @@ _GCS_OPTIONS = {
 def _s3(settings: dict[str, str]) -> pafs.FileSystem:
     given: dict[str, Any] = _named(settings, _S3_OPTIONS, "S3", ignored=("aws_", "allow_http"))
     _set_endpoint(given)
-    for name, default in (("connect_timeout", 5.0), ("request_timeout", 60.0)):
-        given[name] = float(given.get(name, default))
-    given["retry_strategy"] = pafs.AwsStandardS3RetryStrategy(max_attempts=4)
-    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-    return pafs.S3FileSystem(**given)
+    patience = {name: number(given.pop(name, ""), name, usual) for name, usual in PATIENCE.items()}
+    attempts = int(patience.pop("max_attempts"))
+    retry = pafs.AwsStandardS3RetryStrategy(max_attempts=attempts)
+    leave_instance_alone()
+    return pafs.S3FileSystem(**given, **patience, retry_strategy=retry)
+
+
+PATIENCE = {"connect_timeout": 5.0, "request_timeout": 15.0, "max_attempts": 4.0}
+"""Seconds without a byte, and how often to try: a server that hangs is given up in a minute."""
+
+
+def number(text: str, name: str, usual: float) -> float:
+    """An option that is a number of seconds or of times. Raises ConfigError."""
+    try:
+        found = float(text.removesuffix("s")) if text else usual
+    except ValueError:
+        found = 0.0
+    if found <= 0 or (name == "max_attempts" and found < 1):
+        raise ConfigError(f"the option `{name}` must be a number above 0, not `{text}`.")
+    return found
+
+
+def leave_instance_alone() -> None:
+    """Off EC2 nobody answers where an instance's role is asked for, which costs many seconds."""
+    asked = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")
+    if not any(name in os.environ for name in asked) and not _on_ec2():
+        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@cache
+def _on_ec2() -> bool:
+    """Whether the machine's firmware says so: `Amazon EC2` is its vendor, or its own version."""
+    for name in ("sys_vendor", "bios_vendor", "bios_version"):
+        with suppress(OSError):
+            if "amazon" in Path("/sys/class/dmi/id", name).read_text().lower():
+                return True
+    return False
 
 
 def _gcs(settings: dict[str, str]) -> pafs.FileSystem:
