@@ -11,12 +11,12 @@ HEAD = 1024
 CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _SKIPPABLE_ZSTD = b"\x2a\x4d\x18"  # after a byte 0x50 to 0x5f
 _FOREIGN = {
-    b"\xfd7zXZ\x00": "is compressed with xz",
-    b"\x04\x22\x4d\x18": "is compressed with lz4",
-    b"PK\x03\x04": "is a zip archive",
-    b"PAR1": "is a Parquet file",
-    b"Obj\x01": "is an Avro file",
-    b"ORC": "is an ORC file",
+    b"\xfd7zXZ\x00": "is compressed with xz, which is not read: use gzip or zstd",
+    b"\x04\x22\x4d\x18": "is compressed with lz4, which is not read: use gzip or zstd",
+    b"PK\x03\x04": "is a zip archive, which is not read: use gzip or zstd",
+    b"PAR1": "is a Parquet file, not lines of text: say `format: parquet` under `record:`",
+    b"Obj\x01": "is an Avro file, which is not read",
+    b"ORC": "is an ORC file, which is not read",
 }
 
 
@@ -35,7 +35,7 @@ def codec_of(magic: bytes) -> str:
         raise OSError(None, "is compressed with bzip2, which is not read: use gzip or zstd")
     for start, what in _FOREIGN.items():
         if magic.startswith(start):
-            raise OSError(None, f"{what}, not lines of text: set `record: {{format: ...}}`")
+            raise OSError(None, what)
     return ""
 
 
