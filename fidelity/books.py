@@ -57,6 +57,7 @@ class Block:
     reasons: Ints
     missing_open: Bools  # what is missing may have come to the reference after the stage's look
     surplus_open: Bools  # and the other way round
+    surplus_shown: Bools  # duplicates and unexpected ones are established
 
     def take(self, rows: Ints) -> "Block":
         """Some of the rows."""
@@ -164,6 +165,7 @@ def block_of(
         reasons=_bits(masks, len(verdict)),
         missing_open=settled & missing_open,
         surplus_open=settled & surplus_open,
+        surplus_shown=sight.surplus_shown,
     )
     check(block)
     return block
@@ -194,6 +196,7 @@ def source_block(window: Ints, stream: Ints, observed: Ints, settled: Bools, sig
         reasons=_bits([*(settled & each for each in why), ~settled], len(window)),
         missing_open=none,
         surplus_open=none,
+        surplus_shown=none,
     )
 
 

@@ -20,20 +20,11 @@ class Edge:
     stage: str
     reference: str
     labels: tuple[str, ...]
+    hop: bool  # the reference is the stage before, which may be the first one too
     keep_streams: frozenset[str] | None  # None: all
     keep_origins: frozenset[str] | None
     sample: int  # only ids divisible by it are due
     opaque: bool  # ids cannot be turned back into sequence numbers
-
-    @property
-    def end_to_end(self) -> bool:
-        """The reference is the first stage."""
-        return SOURCE in self.labels
-
-    @property
-    def hop(self) -> bool:
-        """The reference is the stage before, which may be the first one too."""
-        return len(self.labels) > 1 or self.labels[0] == self.reference
 
 
 def path(pipeline: Pipeline, stage: str) -> list[Stage]:
@@ -71,6 +62,7 @@ def _edge(way: list[Stage], labels: tuple[str, ...]) -> Edge:
         stage=way[-1].name,
         reference=way[0].name,
         labels=labels,
+        hop=len(passed) == 1,
         keep_streams=_intersection([stage.keep_streams for stage in passed]),
         keep_origins=_intersection([stage.keep_origins for stage in passed]),
         sample=lcm(*(stage.sample for stage in passed)),

@@ -22,7 +22,7 @@ from fidelity.edges import Edge, edges_of
 from fidelity.looks import Looks, looks_of
 from fidelity.questions import ask, connect
 from fidelity.recount import Forgetful, Memory, Tracer, guessed, look_up, recount
-from fidelity.report import EVIDENCE, Collisions, Report, Verdict
+from fidelity.report import EVIDENCE, Collisions, Kind, Report, Verdict
 from fidelity.resolve import Outcome, Peeled, Scope, counted, outcome_of, peel
 from fidelity.scopes import Scopes
 from fidelity.silence import Silence
@@ -129,6 +129,7 @@ def _report(
         views=audit.views,
         totals=totals,
         differences=differences.table_of(audit.edges, order, told),
+        established=_established(audit, heads, blocks),
         silences=quiet,
         holes=silence.holes(audit.connection, pipeline, audit.horizon),
         doubts=[(scope, outcome.doubt) for scope, outcome in outcomes if outcome.doubt],
@@ -160,6 +161,27 @@ def _newest(audit: _Audit, blocks: Sequence[Block]) -> int | None:
     windows = np.unique(np.concatenate([block.window for block in blocks]))
     settled = windows[audit.settled(windows)]
     return int(settled[-1]) if len(settled) else None
+
+
+def _established(
+    audit: _Audit, heads: Sequence[Head], blocks: Sequence[Block]
+) -> dict[tuple[Edge, Kind], findings.Established]:
+    """What is established at each edge, by kind."""
+    at = {(head.stage, head.against): block for head, block in zip(heads, blocks, strict=True)}
+    found = {}
+    for edge in audit.edges:
+        block = at[edge.stage, edge.labels[-1]]
+        shown = block.surplus_shown
+        kinds: dict[Kind, Ints] = {
+            "lost": block.lost,
+            "duplicate": np.where(shown, block.duplicates, 0),
+            "unexpected": np.where(shown, block.unexpected, 0),
+        }
+        for kind, records in kinds.items():
+            if records.any():
+                windows = np.unique(block.window[records > 0])
+                found[edge, kind] = findings.Established(int(records.sum()), windows)
+    return found
 
 
 def _overtaken(

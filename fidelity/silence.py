@@ -1,7 +1,8 @@
 """Silence: what the source itself lacks. Nothing downstream can miss what was never written down.
 
 A producer that stops where its own rate makes that a surprise is a finding, and makes the windows
-of its silence unknown, unless it counts as retired (`retire_after`). Holes in its sequence numbers are a finding too: the source lacks records.
+of its silence unknown, unless it counts as retired (`retire_after`). Holes in its sequence numbers
+are a finding too: the source lacks records.
 """
 
 from dataclasses import dataclass

@@ -220,7 +220,7 @@ def test_an_audit_of_one_stage_looks_at_those_it_comes_from(fresh: Trial) -> Non
 
 def test_only_the_stages_that_are_named_are_scanned(fresh: Trial) -> None:
     found = fresh.json(0, "scan", "--stage", "lake", "--stage", "source")
-    assert [stage["stage"] for stage in found["stages"]] == ["lake", "source"]
+    assert [stage["stage"] for stage in found["stages"]] == ["source", "lake"]
     assert fresh.json(1, "reconcile")["verdict"] == "unknown"  # nobody looked at the queue
     assert "0 new units" in fresh(0, "scan", "--stage", "lake")
 

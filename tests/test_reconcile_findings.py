@@ -183,3 +183,44 @@ def test_a_target_that_so_few_records_cannot_prove_is_told() -> None:
     assert report.stages[1].nines is None
     assert report.stages[1].nines_low == pytest.approx(2.5229, abs=1e-4)
     assert findings(report, "unproven")[0].evidence["needed"] == 30_000
+
+
+def test_what_hops_explain_is_not_told_again_end_to_end_whatever_the_source_is_called() -> None:
+    source = run_of(0, "audit", "h1", range(100))
+    queue = source - run_of(0, "audit", "h1", range(40, 50))
+    lake = queue - run_of(0, "audit", "h1", [7]) + run_of(0, "audit", "h1", [3])
+    for names in (("source", "queue", "lake"), ("logs", "queue", "lake")):
+        stages = dict(zip(names, (source, queue, lake), strict=True))
+        report = World(chain(*names), stages).reconcile()
+        told = [(each.kind, each.stage, each.evidence["against"]) for each in report.findings]
+        assert told == [
+            ("lost", "queue", names[0]),
+            ("lost", "lake", "queue"),
+            ("duplicates", "lake", "queue"),
+        ]
+
+
+@pytest.mark.parametrize(("lost", "severity"), [(1, "warning"), (2, "error")])
+def test_a_loss_within_the_targets_of_its_windows_is_a_warning(lost: int, severity: str) -> None:
+    source = run_of(0, "audit", "h1", range(1_000)) + run_of(1, "audit", "h1", range(1_000, 2_000))
+    pipeline = chain("logs", "lake")
+    targets = pipeline.targets.model_copy(update={"completeness": 0.999, "duplicates": 0.001})
+    pipeline = pipeline.model_copy(update={"targets": targets})
+    lake = source - run_of(0, "audit", "h1", range(lost)) + run_of(1, "audit", "h1", [1_500])
+    report = World(pipeline, {"logs": source, "lake": lake}).reconcile()
+    (finding,) = findings(report, "lost")
+    assert (finding.severity, finding.evidence["records"]) == (severity, lost)
+    assert finding.message.startswith("1 record is lost" if lost == 1 else "2 records are lost")
+    assert [each.severity for each in findings(report, "duplicates")] == ["warning"]
+    assert report.verdict == ("pass" if lost == 1 else "fail")
+
+
+def test_a_loss_that_was_only_counted_is_told_without_names() -> None:
+    source = run_of(0, "audit", "h1", range(3_000)) + run_of(1, "audit", "h1", range(3_000, 3_100))
+    lake = Counter({copy: 1 for at, copy in enumerate(sorted(source)) if copy[0] or at % 2})
+    lake -= run_of(1, "audit", "h1", [3_007])
+    world = World(chain("logs", "lake"), {"logs": source, "lake": lake})
+    (finding,) = findings(world.reconcile(tracer=None), "lost")
+    assert finding.severity == "error"
+    assert finding.message.startswith("At least 1,501 records are lost between logs and lake: 2 ")
+    assert (finding.evidence["records"], finding.evidence["ids"]) == (1_501, 1)

@@ -17,8 +17,8 @@ from fidelity.config.record import RECORD_KEYS, format_of, places, record_spec
 from fidelity.errors import ConfigError
 
 PIPELINE_KEYS = (
-    "pipeline", "store", "window", "settle", "retire_after", "record", "stages", "targets", "workers",
-    "options",
+    "pipeline", "store", "window", "settle", "retire_after", "record", "stages", "targets",
+    "workers", "options",
 )  # fmt: skip
 STAGE_KEYS = (
     "kind", "after", "path", "brokers", "topic", "record", "options", "keep", "sample",

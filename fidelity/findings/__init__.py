@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from fidelity import coverage
 from fidelity.findings import differing, source, unseen
-from fidelity.findings.context import Context
+from fidelity.findings.context import Context, Established
 from fidelity.report import Books, Finding
 
-__all__ = ["Context", "all_findings", "judged"]
+__all__ = ["Context", "Established", "all_findings", "judged"]
 
 _KINDS: tuple[Callable[[Context], list[Finding]], ...] = (
     differing.differing,

@@ -1,6 +1,6 @@
 """What findings are drawn from, and how they count."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,20 @@ from numpy.typing import NDArray
 from fidelity.config import Pipeline
 from fidelity.coverage import View
 from fidelity.edges import Edge
-from fidelity.report import Books
+from fidelity.report import Books, Kind
 from fidelity.resolve import Scope
 from fidelity.silence import Hole, Silence
 
 MOST_NAMED = 20
 """Origins, streams, units and positions that a finding names; it tells how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """What of one kind is established at a stage against another, whether or not it has names."""
+
+    records: int
+    windows: NDArray[np.int64]  # starts, microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,7 @@ class Context:
     views: dict[str, View]
     totals: Sequence[Books]
     differences: pa.Table
+    established: Mapping[tuple[Edge, Kind], Established]
     silences: Sequence[Silence]
     holes: Sequence[Hole]
     doubts: Sequence[tuple[Scope, str]]

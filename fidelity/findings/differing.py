@@ -5,36 +5,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fidelity.edges import Edge
-from fidelity.findings.context import MOST_NAMED, Context, several
-from fidelity.report import Books, Finding, iso
+from fidelity.findings.context import MOST_NAMED, Context, Established, several
+from fidelity.report import Books, Finding, Kind, iso
 
 
 def differing(context: Context) -> list[Finding]:
     """Lost, duplicate and unexpected records at the hop where they came about."""
     found = []
-    told: dict[tuple[str, str], int] = {}
+    told: dict[tuple[str, Kind], int] = {}
     for edge in sorted(context.edges, key=lambda edge: not edge.hop):
-        total = _total(context, edge)
-        for kind, plural in _PLURALS.items():
-            count = getattr(total, plural)
-            if count == 0:
+        for kind in _SAID:
+            shown = context.established.get((edge, kind))
+            if shown is None:
                 continue
-            if not edge.hop and count <= _told_on_the_way(context, told, edge.stage, kind):
+            if edge.hop:
+                told[edge.stage, kind] = shown.records
+            elif shown.records <= _told_on_the_way(context, told, edge.stage, kind):
                 continue
-            told[edge.stage, kind] = count
-            rows = _rows(context, edge, kind)
-            if len(rows):
-                found.append(_difference(edge, kind, rows))
+            found.append(_difference(context, edge, kind, shown))
     return found
 
 
-_PLURALS = {"lost": "lost", "duplicate": "duplicates", "unexpected": "unexpected"}
-_SAID = {
+_SAID: dict[Kind, str] = {
     "lost": "{n} lost between {reference} and {stage}",
     "duplicate": "{n} more often at {stage} than at {reference}",
     "unexpected": "{n} at {stage} that {reference} does not have",
 }
-_ADVICE = {
+_ADVICE: dict[Kind, str] = {
     "lost": "Look at what carried them from {reference} to {stage} at that time. The differences "
     "name each record, so that it can be read again from {reference}.",
     "duplicate": "Look for a restart or a retry that sent them to {stage} again, and drop the "
@@ -45,7 +42,7 @@ _ADVICE = {
 
 
 def _told_on_the_way(
-    context: Context, told: dict[tuple[str, str], int], stage: str, kind: str
+    context: Context, told: dict[tuple[str, Kind], int], stage: str, kind: Kind
 ) -> int:
     """Records of a kind that hops up to a stage have told of."""
     by_name = {each.name: each for each in context.pipeline.stages}
@@ -56,7 +53,7 @@ def _told_on_the_way(
     return total
 
 
-def _rows(context: Context, edge: Edge, kind: str) -> pa.Table:
+def _rows(context: Context, edge: Edge, kind: Kind) -> pa.Table:
     table = context.differences
     mask = pc.and_(
         pc.equal(table.column("stage"), edge.stage),
@@ -68,29 +65,33 @@ def _rows(context: Context, edge: Edge, kind: str) -> pa.Table:
     return table.filter(mask)
 
 
-def _difference(edge: Edge, kind: str, rows: pa.Table) -> Finding:
-    copies = int(pc.sum(rows.column("copies")).as_py())
-    windows = pc.unique(rows.column("window").cast(pa.int64())).to_numpy()
-    origins, streams = _counts(rows, "origin"), _counts(rows, "stream")
-    runs, longest = _runs(rows)
+def _difference(context: Context, edge: Edge, kind: Kind, shown: Established) -> Finding:
+    """An error where a window misses its targets; a warning where all stay within them."""
+    rows = _rows(context, edge, kind)
+    reason = "duplicates" if kind == "duplicate" else kind
+    origins = _counts(rows, "origin")
+    runs, longest = _runs(rows) if len(rows) else (None, None)
+    named = int(pc.sum(rows.column("copies")).as_py() or 0)
     names = {"reference": edge.reference, "stage": edge.stage}
-    one = "1 record is" if copies == 1 else f"{copies:,} records are"
-    where = several(len(windows), "window", iso(int(windows.min())))
-    who = several(len(origins), "producer", next(iter(origins)))
-    shape = _shape(len(rows), runs, longest)
+    first, last = iso(int(shown.windows.min())), iso(int(shown.windows.max()))
+    parts = [several(len(shown.windows), "window", first)]
+    parts += [several(len(origins), "producer", next(iter(origins)))] if origins else []
+    parts += [_shape(len(rows), runs, longest)] if named == shown.records else []
+    one = _are(shown.records)
+    said = _SAID[kind].format(n=one if named == shown.records else f"At least {one}", **names)
     return Finding(
-        kind="duplicates" if kind == "duplicate" else kind,
-        severity="error",
+        kind=reason,
+        severity="error" if reason in _total(context, edge).reasons else "warning",
         stage=edge.stage,
-        message=f"{_SAID[kind].format(n=one, **names)}: {where}, {who}{shape}.",
+        message=f"{said}: {', '.join(part for part in parts if part)}.",
         evidence={
             "against": edge.reference,
-            "records": copies,
+            "records": shown.records,
             "ids": len(rows),
-            "windows": len(windows),
-            "first_window": iso(int(windows.min())),
-            "last_window": iso(int(windows.max())),
-            "streams": _named(streams),
+            "windows": len(shown.windows),
+            "first_window": first,
+            "last_window": last,
+            "streams": _named(_counts(rows, "stream")),
             "origins": _named(origins),
             "runs": runs,
             "longest_run": longest,
@@ -104,10 +105,10 @@ def _shape(ids: int, runs: int | None, longest: int | None) -> str:
     if runs is None or longest is None or ids == 1:
         return ""
     if longest == 1:
-        return ", no two in a row"
+        return "no two in a row"
     if runs == 1:
-        return f", one run of {longest:,}"
-    return f", {runs:,} runs of up to {longest:,}"
+        return f"one run of {longest:,}"
+    return f"{runs:,} runs of up to {longest:,}"
 
 
 def _runs(rows: pa.Table) -> tuple[int | None, int | None]:
@@ -168,7 +169,7 @@ def unproven(context: Context) -> list[Finding]:
             "unproven",
             "info",
             total.stage,
-            f"{total.expected or 0:,} records are too few to prove the target of {target:.12g} at "
+            f"{_are(total.expected or 0)} too few to prove the target of {target:.12g} at "
             f"{total.stage} against {total.against}.",
             {"against": total.against, "records": total.expected, "needed": _needed(target)},
             "Judge it over a longer time.",
@@ -176,6 +177,10 @@ def unproven(context: Context) -> list[Finding]:
         for total in context.totals
         if target < 1 and total.against is not None and total.expected and not total.measurable
     ]
+
+
+def _are(records: int) -> str:
+    return "1 record is" if records == 1 else f"{records:,} records are"
 
 
 def _needed(target: float) -> int:
