@@ -19,6 +19,7 @@ SURPRISE = 14.0
 """Records that would have come: of a Poisson process none comes with probability e^-14 < 1e-6."""
 
 _MOST_WINDOWS = 1_000
+_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def silences(
         source=pipeline.source.name,
         window=pipeline.window,
         horizon=horizon,
+        latest=horizon + 2 * pipeline.window + pipeline.settle + _DAY,
         surprise=SURPRISE,
     ).fetchall()
     found = [_silence(pipeline, view, as_of, row) for row in rows]

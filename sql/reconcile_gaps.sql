@@ -6,7 +6,8 @@
 WITH producers AS (
     SELECT stream, origin, "window", records, seq_first, seq_last, last_event
     FROM seen
-    WHERE stage = $source AND sample = 1
+    -- A clock that runs far ahead does not show that time has passed.
+    WHERE stage = $source AND sample = 1 AND "window" <= $latest
 ),
 active AS (
     SELECT 'producer' AS level, * FROM producers
