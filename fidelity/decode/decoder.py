@@ -79,10 +79,12 @@ class Decoder:
             dict.fromkeys(spot.member for spot in places.spots if spot.member is not None)
         )
         self._members = Members(members)
+        self._sought = self._members.sought
         self._slots = [_slot(spot, place, members) for place, spot in enumerate(places.spots)]
         self._constants = self._same_for_all()
         self._last_token = self._slots[0] if places.format == "text" else NONE
         self._scratch = np.zeros(ROOM, np.int64)
+        self._scratch_at = address(self._scratch)
         self._producers = np.full(_PRODUCERS, -1, np.int64)
         self._seeds = np.zeros(_PRODUCERS, np.uint32)
 
@@ -148,41 +150,43 @@ class Decoder:
     ) -> None:
         """Runs the kernel over a batch, and has the names' table grow where it must."""
         records = found.records
-        absent = self._absent[: len(records)]
-        parts = [each or _Given(buffer, absent, absent, BYTES) for each in given]
-        starts = [_whole(each.starts) for each in parts]
-        ends = [_whole(each.ends) for each in parts]
+        absent = _Given(buffer, self._absent, self._absent, BYTES)
+        parts = [
+            each or (absent if slot >= GIVEN else None)
+            for each, slot in zip(given, slots, strict=True)
+        ]
+        starts = [None if each is None else _whole(each.starts) for each in parts]
+        ends = [None if each is None else _whole(each.ends) for each in parts]
         first, after = _whole(values.starts), _whole(values.ends)
-        units = UNITS.index(self._places.unit)
+        of_kernel = (
+            FORMATS.index(self._places.format),
+            address(buffer),
+            address(first),
+            address(after),
+            records.arrival,
+            _four(0 if each is None else address(each.buffer) for each in parts),
+            _four(0 if each is None else address(each) for each in starts),
+            _four(0 if each is None else address(each) for each in ends),
+            _four(BYTES if each is None else each.form for each in parts),
+            self._sought,
+            _four(slots),
+            self._constants,
+            (ENCODINGS.index(encoding), UNITS.index(self._places.unit), self._last_token),
+            self._names.state,
+            self._scratch_at,
+            (
+                records.id,
+                records.time,
+                records.stream,
+                records.origin,
+                found.malformed,
+                found.identified,
+                found.unsure,
+            ),
+        )
         row = 0
         while row < len(records):
-            row = decode(
-                row,
-                FORMATS.index(self._places.format),
-                address(buffer),
-                address(first),
-                address(after),
-                records.arrival,
-                _four(address(each.buffer) for each in parts),
-                _four(map(address, starts)),
-                _four(map(address, ends)),
-                _four(each.form for each in parts),
-                self._members.sought,
-                _four(slots),
-                self._constants,
-                (ENCODINGS.index(encoding), units, self._last_token),
-                self._names.state,
-                address(self._scratch),
-                (
-                    records.id,
-                    records.time,
-                    records.stream,
-                    records.origin,
-                    found.malformed,
-                    found.identified,
-                    found.unsure,
-                ),
-            )
+            row = decode(row, *of_kernel)
             if row < len(records):
                 self._names.grow()
 

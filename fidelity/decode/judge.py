@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from fidelity.decode.names import State
+from fidelity.decode.names import NAME_LENGTHS, name_at
 from fidelity.decode.words import Number, byte, peek
 from fidelity.identity import SEPARATOR, xxh32_bytes, xxh32_of_u32
 from fidelity.units import FLAWS
@@ -51,15 +51,16 @@ def judge(
 
 
 @njit(cache=True)
-def _producer_seed(state: State, stream: Number, origin: Number) -> np.uint32:
+def _producer_seed(state: Number, stream: Number, origin: Number) -> np.uint32:
     """identity.producer_seed of two names' codes."""
-    first, second = peek(state[3], stream), peek(state[3], origin)
+    lengths = peek(state, NAME_LENGTHS)
+    first, second = peek(lengths, stream), peek(lengths, origin)
     both = np.empty(first + 1 + second, np.uint8)
     for place in range(first):
-        both[place] = byte(state[0] + peek(state[2], stream) + place)
+        both[place] = byte(name_at(state, stream) + place)
     both[first] = _SEPARATOR
     for place in range(second):
-        both[first + 1 + place] = byte(state[0] + peek(state[2], origin) + place)
+        both[first + 1 + place] = byte(name_at(state, origin) + place)
     return xxh32_bytes(both, 0, len(both), np.uint32(0))
 
 
@@ -69,7 +70,7 @@ def stamp(
     stream: NDArray[np.int32],
     origin: NDArray[np.int32],
     flaw: NDArray[np.uint8],
-    state: State,
+    state: Number,
     producers: NDArray[np.int64],
     seeds: NDArray[np.uint32],
 ) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fidelity.decode.digits import UNSURE, natural
 from fidelity.decode.ids import hashed, id_of
-from fidelity.decode.names import FULL, LONGEST, State, intern
+from fidelity.decode.names import FULL, LONGEST, intern
 from fidelity.decode.scanner import QUOTES_HELD, scan_object
 from fidelity.decode.spans import (
     ABSENT,
@@ -58,7 +58,7 @@ MEMO, QUOTED, ROOM = SPANS, SPANS + 4, SPANS + 4 + QUOTES_HELD + 128
 
 
 @njit(cache=True)
-def _name(state: State, spans: Number, slot: Number) -> Number:
+def _name(state: Number, spans: Number, slot: Number) -> Number:
     """The code of the name in a slot, NONE, UNSURE, or FULL: the table must grow first."""
     at, length, form = peek(spans, slot), peek(spans, LENGTHS + slot), peek(spans, FORMS + slot)
     if form == ABSENT:
@@ -72,7 +72,7 @@ def _name(state: State, spans: Number, slot: Number) -> Number:
     return intern(state, at, length)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def decode(
     row: Number,
     format_: Number,
@@ -88,7 +88,7 @@ def decode(
     slots: Parts,
     constants: Parts,
     read_as: tuple[int, int, int],
-    state: State,
+    state: Number,
     scratch: Number,
     out: Out,
 ) -> Number:
@@ -108,7 +108,7 @@ def decode(
         constants: for each part what it is if it is SAME; NONE if it has no value.
         read_as: [encoding of the id, unit of the time, index of the text field whose last token
             counts]
-        state: the names' table.
+        state: the names' table, by address.
         scratch: address of ROOM int64.
         out: written, for each row.
     """

@@ -16,10 +16,11 @@ from fidelity.records import PADDING
 LONGEST = 1024
 """A longer name is no name: it bounds memory, where a payload was taken for a name."""
 
-State = tuple[int, int, int, int, int, int, int, int]
-"""Addresses and sizes for kernels (words.peek): arena and its size, where each code's name starts,
-how long it is, its hash, the hash table and its size (a power of two; -1 is free), and
-[names, bytes of the arena in use]. Valid until the table grows."""
+ARENA, ARENA_SIZE, STARTS, NAME_LENGTHS, HASHES, TABLE, TABLE_SIZE, TALLY = range(8)
+"""What the state holds, an int64 each, read by `peek(state, ARENA)`: addresses and sizes.
+
+Arena and its size, where each code's name starts, how long it is, its hash, the hash table and its
+size (a power of two; -1 is free), and [names, bytes of the arena in use]."""
 
 FULL = -3
 """What `intern` says when the table must grow first."""
@@ -51,9 +52,9 @@ def same(left: Number, right: Number, length: Number) -> bool:
 
 
 @njit(cache=True)
-def intern(state: State, start: Number, length: Number) -> Number:
+def intern(state: Number, start: Number, length: Number) -> Number:
     """The code of the name in memory [start, start + length), made anew if it has none; or FULL."""
-    arena, arena_size, starts, lengths, hashes, table, table_size, tally = state
+    table, table_size, hashes = peek(state, TABLE), peek(state, TABLE_SIZE), peek(state, HASHES)
     mixed = np.int64(_mix(start, length))
     slot = (mixed >> 20) & (table_size - 1)
     code = peek(table, slot)
@@ -62,17 +63,18 @@ def intern(state: State, start: Number, length: Number) -> Number:
             return code
         slot = (slot + 1) & (table_size - 1)
         code = peek(table, slot)
+    tally, arena = peek(state, TALLY), peek(state, ARENA)
     code = peek(tally, 0)
     used = peek(tally, 1)
     room = used + (length + 7) // 8 * 8
-    if 2 * code >= table_size or room + 8 > arena_size:
+    if 2 * code >= table_size or room + 8 > peek(state, ARENA_SIZE):
         return np.int64(FULL)
     for at in range(0, length, 8):
         piece = first_bytes(word(start + at), min(length - at, 8))
         poke(arena + used + at, 0, np.int64(piece))
     poke(table, slot, code)
-    poke(starts, code, used)
-    poke(lengths, code, length)
+    poke(peek(state, STARTS), code, used)
+    poke(peek(state, NAME_LENGTHS), code, length)
     poke(hashes, code, mixed)
     poke(tally, 0, code + 1)
     poke(tally, 1, room)
@@ -80,9 +82,17 @@ def intern(state: State, start: Number, length: Number) -> Number:
 
 
 @njit(cache=True)
-def is_name(state: State, code: Number, start: Number, length: Number) -> bool:
+def is_name(state: Number, code: Number, start: Number, length: Number) -> bool:
     """Whether a code's name is the bytes of memory [start, start + length)."""
-    return peek(state[3], code) == length and same(state[0] + peek(state[2], code), start, length)
+    if peek(peek(state, NAME_LENGTHS), code) != length:
+        return False
+    return same(name_at(state, code), start, length)
+
+
+@njit(cache=True)
+def name_at(state: Number, code: Number) -> Number:
+    """Where a code's name starts in memory."""
+    return peek(state, ARENA) + peek(peek(state, STARTS), code)
 
 
 @njit(cache=True)
@@ -97,7 +107,7 @@ def _rehash(hashes: NDArray[np.int64], count: int, table: NDArray[np.int64]) -> 
 
 @njit(cache=True)
 def _intern_all(
-    state: State,
+    state: Number,
     base: Number,
     offsets: NDArray[np.int64],
     codes: NDArray[np.int32],
@@ -126,11 +136,13 @@ class Names:
         self._hashes = np.zeros(512, np.int64)
         self._table = np.full(1024, -1, np.int64)
         self._tally = np.zeros(2, np.int64)
+        self._state = np.empty(8, np.int64)
+        self.state = address(self._state)
+        """For kernels, which read it by `peek`; the same for the life of the table."""
+        self._note()
 
-    @property
-    def state(self) -> State:
-        """What kernels work on. Ask for it anew after `grow`."""
-        return (
+    def _note(self) -> None:
+        self._state[:] = (
             address(self._arena),
             len(self._arena),
             address(self._starts),
@@ -176,7 +188,7 @@ class Names:
                 self.grow()
 
     def grow(self) -> None:
-        """Doubles the table. Codes stay; a `state` taken before is stale."""
+        """Doubles the table. Codes stay."""
         table = np.full(2 * len(self._table), -1, np.int64)
         _rehash(self._hashes, len(self), table)
         self._table = table
@@ -184,6 +196,7 @@ class Names:
         self._starts = np.concatenate([self._starts, np.zeros_like(self._starts)])
         self._lengths = np.concatenate([self._lengths, np.zeros_like(self._lengths)])
         self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
+        self._note()
 
     def bytes_of(self, code: int) -> bytes:
         """The name behind a code, as it was read."""
