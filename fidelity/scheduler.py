@@ -45,14 +45,14 @@ def grouped(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
 
 
 class Work:
-    """All stages' tasks, done by one pool; by this process if altogether they are tiny."""
+    """All stages' tasks, done by one pool; by this process if altogether they are tiny.
+
+    The pool starts with the first stage whose plan shows that there is enough to do for it, and
+    imports what reading needs while the other stages are being planned.
+    """
 
     def __init__(self, workers: int, stages: Sequence[Stage]) -> None:
         self._pool = Pool(workers, preloaded(stages))
-        if cores() > 1 and "numba" not in sys.modules:
-            # The command line: others import what reading needs while we plan. Elsewhere it is
-            # imported here already, and small work is done before anybody else could begin.
-            self._pool.start()
         self._tiny: list[ScanTask] = []
         self._large = False
 
