@@ -257,6 +257,7 @@ def _sketches(
         cells.column(name).to_numpy().astype(np.int64) for name in ("number", "band", "cell")
     )
     found[(*at, 0)] = cells.column("records").to_numpy().astype(np.uint64)
-    found[(*at, 1)] = cells.column("id_sum").to_numpy()
-    found[(*at, 2)] = cells.column("id_check").to_numpy()
+    for word, name in enumerate(("id_sum", "id_check"), start=1):
+        upper, lower = (cells.column(f"{name}_{part}").to_numpy() for part in ("upper", "lower"))
+        found[(*at, word)] = (upper.astype(np.uint64) << np.uint64(32)) + lower.astype(np.uint64)
     return found
