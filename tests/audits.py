@@ -135,7 +135,7 @@ class Folder:
 
 
 _ODD = re.compile(
-    r"Traceback|\.\.(?!\.|/)|\. \.|: \.|\s$|  |<unknown>|None\b|[a-z]Error\b|\d+ unit"
+    r"Traceback|(?<!\.)\.\.(?![./])|\. \.|: \.|\s$|  |<unknown>|None\b|[a-z]Error\b|\d+ unit"
 )
 
 

@@ -56,7 +56,18 @@ class Document:
             return
         above = (way[:n] for n in range(len(way), 0, -1))
         line = next((self.lines[part] for part in above if part in self.lines), 0)
-        self.problems.append(Problem(way, what, line))
+        self.problems.append(Problem(way, _QUOTED.sub(_fit, what), line))
+
+
+_QUOTED = re.compile(r"`[^`]*`")
+_LONGEST = 80
+
+
+def _fit(quoted: re.Match[str]) -> str:
+    """A quoted value on one line, and not all of a long one."""
+    value = quoted[0][1:-1]
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in value[:_LONGEST])
+    return f"`{shown}{'...' if len(value) > _LONGEST else ''}`"
 
 
 def parse(path: Path) -> Document:
