@@ -105,12 +105,18 @@ class Local:
         try:
             kind = os.stat(real).st_mode
         except FileNotFoundError:
-            gone = "is a link that leads nowhere" if os.path.islink(real) else "is not there"
+            gone = (
+                "is a link that leads nowhere" if os.path.islink(real) else "is not there any more"
+            )
             raise FileNotFoundError(None, gone) from None
         if not stat.S_ISREG(kind):  # to open a pipe would wait for ever
             what = "a folder, not a file" if stat.S_ISDIR(kind) else "not a regular file"
             raise OSError(None, f"is {what}")
-        return pa.OSFile(os.fsencode(real), "rb")
+        try:
+            return pa.OSFile(os.fsencode(real), "rb")
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise type(error)(None, why) from None
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file whole or not at all, its folder too if need be."""
