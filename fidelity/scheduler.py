@@ -11,7 +11,7 @@ from fidelity.tasks import ScanTask, ScanTaskResult, scan_task
 from fidelity.units import Unit
 from fidelity.workers import Pool
 
-TINY = 16 << 20  # bytes that are read sooner than a worker process is there
+TINY = 64 << 20  # bytes that are read sooner than worker processes are there
 SMALLEST_TASK, LARGEST_TASK = 8 << 20, 256 << 20
 _TASKS_A_WORKER = 4
 _UNIT_COST = 64 << 10  # to open a file costs as much as to read so many bytes
