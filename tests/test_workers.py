@@ -109,7 +109,7 @@ def test_tasks_that_were_not_begun_can_be_withdrawn() -> None:
 def test_a_users_error_comes_across_whole() -> None:
     with pytest.raises(SourceError) as caught:
         list(run(fail, ["source"], 1))
-    assert str(caught.value) == "stage a: no broker Start it."
+    assert str(caught.value) == "stage a: no broker. Start it."
 
 
 def test_a_bug_comes_with_the_workers_traceback() -> None:
