@@ -228,7 +228,8 @@ class Partition:
         """The event times that records from `offset` on may have, if they arrived `before`.
 
         They arrived after the last record that was read before them, and no record is later than
-        `settle`. Times that contradict each other tell nothing: then all up to now.
+        `settle`; or than that record was, since a backfill brings old records. Times that
+        contradict each other tell nothing: then all up to now.
         """
         earlier = [
             row
@@ -238,7 +239,10 @@ class Partition:
         lower = -1
         if earlier:
             latest = max(earlier, key=lambda row: row.unit.end)
-            lower = max(latest.tally.last_arrival - self.settle, 0)
+            seen = latest.tally.last_arrival
+            if latest.tally.last_event >= 0:
+                seen = min(seen, latest.tally.last_event)
+            lower = max(seen - self.settle, 0)
         upper = before if before >= 0 else self.now + 1
         return (lower, upper) if lower < upper else (-1, max(upper, self.now + 1))
 
