@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fidelity import reconcile as books
-from fidelity import runs
 from fidelity.config import Pipeline
-from fidelity.edges import path
 from fidelity.errors import FidelityError, StoreError
+from fidelity.reconcile.edges import path
 from fidelity.report import Report
 from fidelity.scan import ScanResult
 from fidelity.scan import scan as look
-from fidelity.store import Snapshot, Store, check_spec
+from fidelity.store import Snapshot, Store, check_spec, runs
 from fidelity.trace import trace
-from fidelity.traces import Traces
+from fidelity.trace.traces import Traces
+from fidelity.trace.whereabouts import Whereabouts, whereabouts
 from fidelity.units import LedgerRow
-from fidelity.whereabouts import Whereabouts, whereabouts
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, bytes done, bytes planned)."""

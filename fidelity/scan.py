@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 
 from fidelity import sources
 from fidelity.config import Pipeline, Stage, mask
-from fidelity.edges import samples_of
 from fidelity.errors import SourceError, StoreError
-from fidelity.merging import lasting, merged
+from fidelity.reconcile.edges import samples_of
 from fidelity.scheduler import Work, cores, grouped
 from fidelity.sources import Plan
 from fidelity.store import Conflict, DataFile, Store, check_spec
+from fidelity.store.merging import lasting, merged
 from fidelity.tasks import ScanTask, ScanTaskResult
 from fidelity.units import LOOKED, LedgerRow, Status, Unit
 

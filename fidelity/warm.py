@@ -14,7 +14,7 @@ MODULES = (
     "fidelity.sketch",
     "fidelity.observe",
     "fidelity.decode",
-    "fidelity.reread",
+    "fidelity.trace.reread",
     "fidelity.sources.kafka_batches",
     "fidelity.sources.manifests",
     "fidelity.stamp.embed",

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from fidelity.config import Pipeline, Stage
 from fidelity.decode.names import Names
-from fidelity.edges import samples_of
+from fidelity.reconcile.edges import samples_of
 from fidelity.identity import ids_of, producer_seed
-from fidelity.observations import OBSERVATIONS
 from fidelity.observe import Observer
+from fidelity.observe.observations import OBSERVATIONS
 from fidelity.reconcile import reconcile
 from fidelity.records import Records
 from fidelity.report import Report

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fidelity.config import Pipeline, RecordSpec, Stage
 from fidelity.identity import ids_of, producer_seed
-from fidelity.observations import OBSERVATIONS, merge
+from fidelity.observe.observations import OBSERVATIONS, merge
 from fidelity.questions import connect
 from fidelity.store import Store
 

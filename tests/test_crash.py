@@ -9,9 +9,9 @@ import pytest
 from scans import LATER, Victim, append, data_files, in_force, lines, opened, pipeline
 
 from fidelity import scheduler
-from fidelity.compact import compact
 from fidelity.config import Pipeline
 from fidelity.scan import scan
+from fidelity.store.compact import compact
 
 
 def made_in(folder: str | Path) -> Pipeline:

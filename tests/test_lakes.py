@@ -27,13 +27,12 @@ from test_exact import (
 )
 from test_store import batch, counted, put, row
 
-from fidelity import runs
 from fidelity.audit import audit, reconcile
-from fidelity.compact import compact
 from fidelity.config import Pipeline, RecordSpec, Stage, load
 from fidelity.report.json import render
 from fidelity.scan import scan
-from fidelity.store import Conflict, Store
+from fidelity.store import Conflict, Store, runs
+from fidelity.store.compact import compact
 from fidelity.units import LOOKED
 from tests.model import Record, differences, multiset
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fidelity import groups, sketch
+from fidelity import sketch
 from fidelity.decode.names import Names
 from fidelity.identity import ids_of, producer_seed, sequences_of
-from fidelity.observations import lag_lower
-from fidelity.observe import LAWS, OBSERVATIONS, Observer, merge, write_options
+from fidelity.observe import LAWS, OBSERVATIONS, Observer, groups, merge, write_options
+from fidelity.observe.observations import lag_lower
 from fidelity.records import Records
 from fidelity.units import FLAWS, Flaw, Tally
 

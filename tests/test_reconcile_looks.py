@@ -7,11 +7,11 @@ import pytest
 from scans import LATER, START, append, lines, opened, pipeline
 
 from fidelity.audit import audit, reconcile
-from fidelity.compact import compact
 from fidelity.config import Pipeline
-from fidelity.looks import began, looks_of
 from fidelity.report import Books, Report
 from fidelity.scan import scan
+from fidelity.store.compact import compact
+from fidelity.store.looks import began, looks_of
 from fidelity.units import LOOKED, LedgerRow, Tally, Unit
 
 WINDOW = 600_000_000

@@ -6,12 +6,12 @@ import pyarrow.compute as pc
 import pytest
 from scans import LATER, append, data_files, in_force, lines, opened, pipeline, records
 
-from fidelity import compact as compacting
-from fidelity.compact import compact
 from fidelity.config import Pipeline
 from fidelity.errors import StoreError
 from fidelity.scan import scan
 from fidelity.store import DataFile, Store
+from fidelity.store import compact as compacting
+from fidelity.store.compact import compact
 from fidelity.units import LedgerRow, Unit
 
 

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidelity.errors import ConfigError, StoreError
-from fidelity.ledger import UNITS, rows_of, table_of
-from fidelity.observations import OBSERVATIONS
+from fidelity.observe.observations import OBSERVATIONS
 from fidelity.questions import connect
 from fidelity.store import Conflict, Store, check_spec
+from fidelity.store.ledger import UNITS, rows_of, table_of
 from fidelity.units import LOOKED, Flaw, LedgerRow, Tally, Unit
 
 MINUTE = 60_000_000

@@ -23,9 +23,9 @@ from examples.brokers import Broker
 from fidelity.config import Pipeline, RecordSpec, Stage
 from fidelity.decode import Names
 from fidelity.errors import StoreError
+from fidelity.observe.tally import Tallying
 from fidelity.reading import Reading
 from fidelity.sources import plan
-from fidelity.tally import Tallying
 from fidelity.trace import Traced, copies, trace
 from fidelity.units import LedgerRow, Tally, Unit
 

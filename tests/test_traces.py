@@ -6,9 +6,9 @@ import pytest
 from scans import LATER, append, lines, opened, pipeline
 
 from fidelity.audit import Answer, audit, reconcile
-from fidelity.compact import compact
 from fidelity.config import Pipeline, Place, RecordSpec
 from fidelity.report import Books
+from fidelity.store.compact import compact
 
 HALF = 1_500
 

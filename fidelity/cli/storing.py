@@ -31,7 +31,7 @@ def compact(
 
     loaded = load(pipeline)
     from fidelity.audit import opened_store
-    from fidelity.compact import compact as made
+    from fidelity.store.compact import compact as made
 
     output.note(str(made(loaded, opened_store(loaded), everything)), quiet)
     return 0
@@ -46,7 +46,7 @@ def runs(
 
     loaded = load(pipeline)
     from fidelity.audit import opened_store
-    from fidelity.runs import heads
+    from fidelity.store.runs import heads
 
     found = heads(opened_store(loaded))
     with output.opened(file) as out:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fidelity.nines import nines
+from fidelity.reconcile.nines import nines
 from fidelity.report import EVIDENCE, Books, Report, Verdict, with_plain_window
 
 _SUMS = (

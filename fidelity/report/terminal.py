@@ -18,7 +18,7 @@ from fidelity.config.values import duration_text
 from fidelity.report import Books, Finding, Report, figures, with_plain_window
 
 if TYPE_CHECKING:
-    from fidelity.whereabouts import Sighting, Whereabouts
+    from fidelity.trace.whereabouts import Sighting, Whereabouts
 
 # Told apart by people who do not see red and green alike: blue, orange, grey, magenta.
 _STYLES = {"pass": "blue", "fail": "bold dark_orange", "pending": "dim", "unknown": "magenta"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fidelity.coverage import in_force
+from fidelity.reconcile.coverage import in_force
 from fidelity.units import LOOKED, LedgerRow
 
 _BEGAN = re.compile(r"(?:merged:)?(?:compact-)?(\d{8}T[\d.]+)-")

@@ -22,17 +22,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Transaction
 
-from fidelity import looks, traces
 from fidelity.config import Pipeline, mask
-from fidelity.delta import Conflict, DataFile, Table
 from fidelity.errors import StoreError
-from fidelity.ledger import table_of
-from fidelity.merging import lasting, merged
-from fidelity.recount import Question
-from fidelity.snapshot import Snapshot
-from fidelity.standing import standing
-from fidelity.storage import told
-from fidelity.store import OBSERVATION_FILE, UNITS_FILE, Store
+from fidelity.reconcile.recount import Question
+from fidelity.store import OBSERVATION_FILE, UNITS_FILE, Store, looks
+from fidelity.store.delta import Conflict, DataFile, Table
+from fidelity.store.ledger import table_of
+from fidelity.store.merging import lasting, merged
+from fidelity.store.snapshot import Snapshot
+from fidelity.store.standing import standing
+from fidelity.store.storage import told
+from fidelity.trace import traces
 from fidelity.units import LedgerRow, Unit
 
 RETENTION_HOURS = 7 * 24

@@ -17,13 +17,13 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable, Transaction
 
 from fidelity.config import mask
-from fidelity.delta import Conflict, DataFile, Table
 from fidelity.errors import ConfigError, StoreError
-from fidelity.ledger import UNITS, table_of
-from fidelity.observations import OBSERVATIONS, write_options
-from fidelity.snapshot import MERGED, MERGED_UNIT, Snapshot
+from fidelity.observe.observations import OBSERVATIONS, write_options
 from fidelity.sources.filesystem import filesystem
-from fidelity.storage import told
+from fidelity.store.delta import Conflict, DataFile, Table
+from fidelity.store.ledger import UNITS, table_of
+from fidelity.store.snapshot import MERGED, MERGED_UNIT, Snapshot
+from fidelity.store.storage import told
 from fidelity.units import LedgerRow
 
 __all__ = ["MERGED", "MERGED_UNIT", "Conflict", "DataFile", "Snapshot", "Store"]

@@ -7,9 +7,9 @@ A loss seen end to end is told once, at the stage where it happened: against the
 from collections.abc import Callable
 from dataclasses import replace
 
-from fidelity import coverage
-from fidelity.findings import differing, source, unseen
-from fidelity.findings.context import Context, Established
+from fidelity.reconcile import coverage
+from fidelity.reconcile.findings import differing, source, unseen
+from fidelity.reconcile.findings.context import Context, Established
 from fidelity.report import Books, Finding
 
 __all__ = ["Context", "Established", "all_findings", "judged"]

@@ -8,11 +8,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fidelity.config import Pipeline
-from fidelity.coverage import View
-from fidelity.edges import Edge
+from fidelity.reconcile.coverage import View
+from fidelity.reconcile.edges import Edge
+from fidelity.reconcile.resolve import Scope
+from fidelity.reconcile.silence import Hole, Silence
 from fidelity.report import Books, Kind
-from fidelity.resolve import Scope
-from fidelity.silence import Hole, Silence
 
 MOST_NAMED = 20
 """Origins, streams, units and positions that a finding names; it tells how many there are."""

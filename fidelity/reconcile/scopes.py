@@ -13,11 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fidelity import sketch
-from fidelity.coverage import in_force
-from fidelity.edges import Edge
 from fidelity.questions import ask
-from fidelity.resolve import Cells, Line, Scope
-from fidelity.sides import Side
+from fidelity.reconcile.coverage import in_force
+from fidelity.reconcile.edges import Edge
+from fidelity.reconcile.resolve import Cells, Line, Scope
+from fidelity.reconcile.sides import Side
 from fidelity.units import LOOKED, MERGED, LedgerRow
 
 Ints = NDArray[np.int64]

@@ -12,8 +12,8 @@ from fidelity.errors import StoreError, UsageError
 from fidelity.report import Report, from_iso
 from fidelity.report.json import parse, render
 from fidelity.sources.filesystem import filesystem
-from fidelity.storage import told
 from fidelity.store import Store
+from fidelity.store.storage import told
 
 _ENDING = ".json.gz"
 

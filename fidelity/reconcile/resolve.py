@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fidelity import sketch
-from fidelity.edges import Edge
 from fidelity.identity import producer_seed, sequences_of
-from fidelity.report import Evidence, Kind
-from fidelity.sides import (
+from fidelity.reconcile.edges import Edge
+from fidelity.reconcile.sides import (
     Counts,
     Ids,
     Side,
@@ -29,6 +28,7 @@ from fidelity.sides import (
     same,
     within,
 )
+from fidelity.report import Evidence, Kind
 
 
 @dataclass(frozen=True, slots=True)

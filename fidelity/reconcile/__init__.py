@@ -13,19 +13,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fidelity import books, coverage, differences, findings, rows, scopes, silence
-from fidelity.books import Block, Figures, Head, Sight
 from fidelity.config import Pipeline
-from fidelity.coverage import View
-from fidelity.differences import Difference
-from fidelity.edges import Edge, edges_of
-from fidelity.looks import Looks, looks_of
 from fidelity.questions import ask, connect
-from fidelity.recount import Forgetful, Memory, Tracer, guessed, look_up, recount
+from fidelity.reconcile import books, coverage, differences, findings, rows, scopes, silence
+from fidelity.reconcile.books import Block, Figures, Head, Sight
+from fidelity.reconcile.coverage import View
+from fidelity.reconcile.differences import Difference
+from fidelity.reconcile.edges import Edge, edges_of
+from fidelity.reconcile.recount import Forgetful, Memory, Tracer, guessed, look_up, recount
+from fidelity.reconcile.resolve import Outcome, Peeled, Scope, counted, outcome_of, peel
+from fidelity.reconcile.scopes import Scopes
+from fidelity.reconcile.silence import Silence
 from fidelity.report import EVIDENCE, Collisions, Kind, Report, Verdict
-from fidelity.resolve import Outcome, Peeled, Scope, counted, outcome_of, peel
-from fidelity.scopes import Scopes
-from fidelity.silence import Silence
+from fidelity.store.looks import Looks, looks_of
 from fidelity.units import LedgerRow
 
 __all__ = ["Memory", "Tracer", "reconcile"]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fidelity.edges import Edge
 from fidelity.identity import producer_seed, sequences_of
+from fidelity.reconcile.edges import Edge
+from fidelity.reconcile.resolve import Part, Scope
 from fidelity.report import DIFFERENCES, TIME
-from fidelity.resolve import Part, Scope
 
 _SORT = [
     (name, "ascending")

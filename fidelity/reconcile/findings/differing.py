@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fidelity.edges import Edge
-from fidelity.findings.context import MOST_NAMED, Context, Established, several
+from fidelity.reconcile.edges import Edge
+from fidelity.reconcile.findings.context import MOST_NAMED, Context, Established, several
 from fidelity.report import Books, Finding, Kind, iso
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fidelity import coverage
 from fidelity.config import Stage
-from fidelity.coverage import View
-from fidelity.findings.context import MOST_NAMED, Context, several
+from fidelity.reconcile import coverage
+from fidelity.reconcile.coverage import View
+from fidelity.reconcile.findings.context import MOST_NAMED, Context, several
 from fidelity.report import Finding, iso
 from fidelity.units import LOOKED, LedgerRow
 

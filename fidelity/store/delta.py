@@ -23,7 +23,7 @@ from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
 from fidelity.errors import StoreError
-from fidelity.storage import storage_options, told
+from fidelity.store.storage import storage_options, told
 
 CONFIGURATION = {
     # A table is opened in milliseconds, however many scans it has seen.

@@ -29,6 +29,9 @@ def storage_options(uri: str, options: Mapping[str, str]) -> dict[str, str]:
         given["AWS_ENDPOINT_URL"] = endpoint = f"{scheme}://{endpoint}"
     if endpoint is not None and endpoint.startswith("http://"):
         given.setdefault("AWS_ALLOW_HTTP", "true")
+    if not {"aws_access_key_id", "aws_skip_signature"} & {name.lower() for name in given}:
+        # Without it profiles and roles do not count as soon as an endpoint is given.
+        given.setdefault("aws_force_credential_load", "true")
     return given
 
 
@@ -93,6 +96,7 @@ _ADVICE = (
         (
             *("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden", "403"),
             *("signaturedoesnotmatch", "invalidaccesskeyid", "usernotfound", "accesscontrol"),
+            *("expiredtoken", "invalidtoken", "did not provide any credentials", "no providers"),
         ),
         "access to the store is denied.",
         "Check its permissions, or the credentials under `options`.",

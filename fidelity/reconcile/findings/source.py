@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fidelity import coverage
-from fidelity.findings.context import MOST_NAMED, Context, several
+from fidelity.reconcile import coverage
+from fidelity.reconcile.findings.context import MOST_NAMED, Context, several
+from fidelity.reconcile.silence import Hole, Silence
 from fidelity.report import Finding, Severity, iso
-from fidelity.silence import Hole, Silence
 
 _BLOCK = 1 << 20  # the largest block of sequence numbers that a crashed stamper may leave unused
 

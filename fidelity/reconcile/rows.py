@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fidelity.books import REASONS, VERDICTS, Block, Head, verdict_of
 from fidelity.config import Pipeline
-from fidelity.nines import measurable, nines
+from fidelity.reconcile.books import REASONS, VERDICTS, Block, Head, verdict_of
+from fidelity.reconcile.nines import measurable, nines
 from fidelity.report import BALANCES, EVIDENCE, TIME, Books, Evidence
 
 Ints = NDArray[np.int64]

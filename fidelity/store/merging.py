@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fidelity.config import Stage
-from fidelity.observations import OBSERVATIONS, merge
-from fidelity.storage import told
+from fidelity.observe.observations import OBSERVATIONS, merge
 from fidelity.store import MERGED, MERGED_UNIT, DataFile, Store
+from fidelity.store.storage import told
 from fidelity.units import LedgerRow
 
 _AT_ONCE = 16 << 20  # bytes of files whose rows are added up in memory

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fidelity.addresses import Addresses, at, known_addresses, new_addresses
 from fidelity.config import Pipeline
 from fidelity.questions import ask, connect
-from fidelity.reread import Reread, RereadTask, Scopes, Target, reread_task, room_for
+from fidelity.trace.addresses import Addresses, at, known_addresses, new_addresses
+from fidelity.trace.reread import Reread, RereadTask, Scopes, Target, reread_task, room_for
 from fidelity.units import LedgerRow
 from fidelity.workers import run
 
@@ -225,7 +225,7 @@ def _read_all(
         yield from map(reread_task, tasks)
         return
     tasks = _tasks(targets, scopes, folder, workers * _TASKS_A_WORKER)
-    yield from run(reread_task, tasks, workers, preload=("fidelity.reread",))
+    yield from run(reread_task, tasks, workers, preload=("fidelity.trace.reread",))
 
 
 def _tasks(targets: Sequence[Target], scopes: Scopes, folder: str, most: int) -> list[RereadTask]:

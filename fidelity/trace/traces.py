@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fidelity.delta import Table
 from fidelity.errors import StoreError
-from fidelity.recount import ANSWER, Question
+from fidelity.reconcile.recount import ANSWER, Question
 from fidelity.sources.filesystem import filesystem
-from fidelity.storage import told
 from fidelity.store import Store
+from fidelity.store.delta import Table
+from fidelity.store.storage import told
 
 _ENDING = ".parquet"
-_HEAD = b"fidelity.traces"
+_HEAD = b"fidelity.trace.traces"
 _UNUSABLE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError)
 
 

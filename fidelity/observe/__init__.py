@@ -11,12 +11,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fidelity import groups, sketch
+from fidelity import sketch
 from fidelity.decode.names import Names
 from fidelity.identity import producer_seed
-from fidelity.observations import CELL, LAG, LAWS, OBSERVATIONS, ORIGIN, merge, write_options
+from fidelity.observe import groups
+from fidelity.observe.observations import (
+    CELL,
+    LAG,
+    LAWS,
+    OBSERVATIONS,
+    ORIGIN,
+    merge,
+    write_options,
+)
+from fidelity.observe.tally import Tallying
 from fidelity.records import Records
-from fidelity.tally import Tallying
 from fidelity.units import Tally
 
 __all__ = ["LAWS", "OBSERVATIONS", "Observer", "merge", "warm", "write_options"]

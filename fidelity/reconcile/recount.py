@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fidelity.edges import Edge
 from fidelity.errors import SourceError, UnreadableError
-from fidelity.report import TIME
-from fidelity.resolve import (
+from fidelity.reconcile.edges import Edge
+from fidelity.reconcile.resolve import (
     Outcome,
     Peeled,
     Scope,
@@ -26,7 +25,8 @@ from fidelity.resolve import (
     outcome_of,
     passes,
 )
-from fidelity.sides import Counts, Ids, meets, same
+from fidelity.reconcile.sides import Counts, Ids, meets, same
+from fidelity.report import TIME
 
 ASKED = pa.schema([("window", TIME), ("stream", pa.string()), ("id", pa.uint32())])
 ANSWER = pa.schema(

@@ -12,8 +12,8 @@ import duckdb
 import numpy as np
 
 from fidelity.config import Pipeline
-from fidelity.coverage import View
 from fidelity.questions import ask
+from fidelity.reconcile.coverage import View
 
 SURPRISE = 14.0
 """Records that would have come: of a Poisson process none comes with probability e^-14 < 1e-6."""

@@ -1,0 +1,78 @@
+"""A snapshot: what the ledger knew at one version, and the observations that go with it."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+
+from fidelity.questions import ask, connect
+from fidelity.store.delta import Table
+from fidelity.store.ledger import UNITS, rows_of
+from fidelity.store.storage import told
+from fidelity.units import LedgerRow
+
+MERGED, MERGED_UNIT = "merged:", "merged"
+"""How the scan of a row begins whose observations were added up with those of other units, and the
+unit under which they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The ledger at one version, and the observations that go with it."""
+
+    units: Table
+    all_observations: Table
+    table: DeltaTable  # the units, opened at the version
+
+    @property
+    def version(self) -> int:
+        """The ledger's version."""
+        version: int = self.table.version()
+        return version
+
+    def ledger(self, stage: str) -> list[LedgerRow]:
+        """A stage's rows in force, see Store.ledger."""
+        return rows_of(self._in_force(ds.field("stage") == stage))
+
+    def in_force(self) -> pa.Table:
+        """Which observations count: stage, scan, unit; one row each.
+
+        Observations that were merged stand under the unit `merged` of a scan of their own.
+        """
+        rows = self._in_force(None)
+        read = rows.filter((pc.field("status") == "read") & (pc.field("kind") != "stage"))
+        merged = pc.starts_with(read["scan"], MERGED)
+        unit = pc.if_else(merged, MERGED_UNIT, read["key"])
+        columns = {"stage": read["stage"], "scan": read["scan"], "unit": unit}
+        return pa.table(columns).group_by(list(columns)).aggregate([])
+
+    def observations(self) -> ds.Dataset:
+        """All observations that were made when the ledger had this version; not all need count.
+
+        The version of `observations` is the newest that the ledger speaks of: what its rows need
+        was there by then, and what has been cleared away by then, none of its rows needs.
+        """
+        return self.all_observations.dataset(self.all_observations.open(self._observed()))
+
+    def rows(self, columns: list[str]) -> pa.Table:
+        """Columns of all rows, in force or not."""
+        with told(self.units.uri, "read"):
+            return self.units.dataset(self.table).to_table(columns=columns)
+
+    def rows_in_force(self) -> pa.Table:
+        """The rows in force of all stages, as the ledger's table has them."""
+        return self._in_force(None)
+
+    def _observed(self) -> int:
+        return int(pc.max(self.rows(["observed"])["observed"]).as_py() or 0)
+
+    def _in_force(self, of: ds.Expression | None) -> pa.Table:
+        with told(self.units.uri, "read"):
+            units = self.units.dataset(self.table).to_table(filter=of)
+        if not units.num_rows:
+            return units
+        with connect() as connection:
+            connection.register("units", units)
+            return ask(connection, "ledger_in_force").to_arrow_table().cast(UNITS)
