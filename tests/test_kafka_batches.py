@@ -279,13 +279,16 @@ def _run_all(place: int, length: int, chance: random.Random) -> None:
     if count < 0:
         return
     columns = np.empty((kernels.RECORD_COLUMNS + 4, count + 1), np.int64)
-    status, filled = kernels.layout(place, rows, regions, 0, n, 0, 1 << 60, columns)
-    if status == kernels.OK:
-        assert filled <= count
-        assert columns[kernels.ENDS, :filled].max(initial=0) <= length
-        names = np.frombuffer(b"fidh", np.uint8)
-        ends = np.array([3, 4], np.int64)
-        kernels.headers(place, filled, address(names), ends, columns)
+    names = np.frombuffer(b"fidh", np.uint8)
+    for ends in (np.array([3, 4], np.int64), np.empty(0, np.int64)):
+        status, filled = kernels.layout(
+            place, rows, regions, 0, n, 0, 1 << 60, address(names), ends, columns
+        )
+        if status == kernels.OK:
+            assert filled <= count
+            wanted = range(kernels.RECORD_COLUMNS + 1, kernels.RECORD_COLUMNS + 2 * len(ends), 2)
+            for column in (kernels.ENDS, *wanted):
+                assert columns[column, :filled].max(initial=0) <= length
 
 
 def test_random_bytes_are_refused_or_empty() -> None:

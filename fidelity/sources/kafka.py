@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from fidelity.config import Stage
 from fidelity.errors import UnreadableError
 from fidelity.records import Lines
+from fidelity.sources.ahead import Ahead
 from fidelity.sources.kafka_batches import BatchLayout, warm
 from fidelity.sources.kafka_client import EARLIEST, Fetched, OffsetGone, Topic, cluster
 from fidelity.sources.kafka_plan import plan
@@ -33,11 +34,35 @@ def read(unit: Unit, stage: Stage, wanted: Wanted) -> "KafkaReader":
 
 
 class KafkaReader:
-    """An iterator of Lines; the next fetch is under way while the caller decodes.
+    """An iterator of Lines; the next ones are being read while the caller decodes.
 
     end: the unit's end, once exhausted. A range that turns out to hold no records (compacted,
     aborted) is read, too.
     """
+
+    def __init__(self, unit: Unit, stage: Stage, wanted: Wanted) -> None:
+        self._range = _Range(unit, stage, wanted)
+        self._lines = Ahead(self._range.lines())
+
+    @property
+    def end(self) -> int:
+        """How far it was read: nothing counts before all of it was."""
+        return self._range.end
+
+    def __iter__(self) -> Iterator[Lines]:
+        return self
+
+    def __next__(self) -> Lines:
+        return next(self._lines)
+
+    def close(self) -> None:
+        """Stop reading; nothing is asked for any more."""
+        self._range.cancel()
+        self._lines.close()
+
+
+class _Range:
+    """A unit's offsets. Two fetches are never under way at once, but one is while we lay out."""
 
     def __init__(self, unit: Unit, stage: Stage, wanted: Wanted) -> None:
         self.end = unit.start
@@ -53,37 +78,31 @@ class KafkaReader:
         self._layout = BatchLayout(
             self._where, wanted.headers, keys=wanted.key, check=known.check_crcs
         )
-        self._batches = self._read()
+        self._pending = self._ask(unit.start)
 
-    def __iter__(self) -> Iterator[Lines]:
-        return self
+    def cancel(self) -> None:
+        """Wait for no answer any more."""
+        self._pending.cancel()
 
-    def __next__(self) -> Lines:
-        return next(self._batches)
-
-    def close(self) -> None:
-        """Stop reading; nothing is asked for any more."""
-        self._batches.close()
-
-    def _read(self) -> Generator[Lines]:
+    def lines(self) -> Generator[Lines]:
+        """All of it; Lines are left alone until those after the next are made."""
         position, end = self._unit.start, self._unit.end
-        pending = self._ask(position)
         try:
             while position < end:
-                fetched = self._answer(pending, position)
+                fetched = self._answer(position)
                 size, following = self._layout.next_offset(fetched.records)
                 if following <= position:
                     if self._is_over(fetched, following, position):
                         break
-                    pending = self._ask(position)
+                    self._pending = self._ask(position)
                     continue
                 begun, position = position, following
                 if position < end:
-                    pending = self._ask(position)
+                    self._pending = self._ask(position)
                 yield from self._layout.lines(fetched.records, size, begun, end, fetched.aborted)
                 self._quiet, self._deadline = 0, time.monotonic() + self._patience
         finally:
-            pending.cancel()
+            self._pending.cancel()
         self._same_topic()
         self.end = end
 
@@ -91,9 +110,9 @@ class KafkaReader:
         number, committed = self._unit.partition, self._committed
         return self._cluster.fetch(self._topic, number, position, self._size, committed=committed)
 
-    def _answer(self, pending: Future[Fetched], position: int) -> Fetched:
+    def _answer(self, position: int) -> Fetched:
         try:
-            return pending.result()
+            return self._pending.result()
         except OffsetGone:
             raise self._gone(position) from None
 

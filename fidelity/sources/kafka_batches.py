@@ -32,6 +32,8 @@ _REASONS = {
 class BatchLayout:
     """Turns responses of one partition into Lines; keeps its buffers from one to the next.
 
+    There are two sets of buffers, so that Lines can be worked on while the next are made.
+
     Args:
         where: names the partition in errors.
         headers: names of the headers to deliver.
@@ -46,10 +48,15 @@ class BatchLayout:
         encoded = [name.encode() for name in headers]
         self._names = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
         self._name_ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        self._arena = np.empty(2 * BATCH_BYTES + PADDING, np.uint8)
-        self._columns = np.empty((kernels.RECORD_COLUMNS + 2 * len(encoded), 1 << 15), np.int64)
+        self._arena, self._columns = self._buffers()
+        self._others = self._buffers()
         self._rows = np.empty((_ROWS, kernels.BATCH_COLUMNS), np.int64)
         self._regions = np.empty((_ROWS, 2), np.int64)
+
+    def _buffers(self) -> tuple[NDArray[np.uint8], Int64s]:
+        columns = kernels.RECORD_COLUMNS + 2 * len(self._headers)
+        arena = np.empty(2 * BATCH_BYTES + PADDING, np.uint8)
+        return arena, np.empty((columns, 1 << 15), np.int64)
 
     def next_offset(self, response: bytes) -> tuple[int, int]:
         """(bytes of whole batches, offset after the last of them or -1). Raises UnreadableError."""
@@ -143,23 +150,16 @@ class BatchLayout:
         if claimed > self._columns.shape[1]:
             self._columns = np.empty((len(self._columns), 2 * claimed), np.int64)
         status, count = kernels.layout(
-            address(self._arena), self._rows, self._regions, first, n, start, end, self._columns
+            *(address(self._arena), self._rows, self._regions, first, n, start, end),
+            *(address(self._names), self._name_ends, self._columns),
         )
         if status != kernels.OK:
             raise self._unreadable(_REASONS[status], int(self._rows[count, kernels.BASE]))
         if count:
-            self._find_headers(count)
             self.append_time = bool(self._rows[first, kernels.ATTRIBUTES] & _APPEND_TIME)
-            yield self._as_lines(self._arena, self._columns, count)
-
-    def _find_headers(self, count: int) -> None:
-        if not self._headers:
-            return
-        status, n = kernels.headers(
-            address(self._arena), count, address(self._names), self._name_ends, self._columns
-        )
-        if status != kernels.OK:
-            raise self._unreadable(_REASONS[status], int(self._columns[kernels.OFFSETS, n]))
+            given = self._arena, self._columns
+            yield self._as_lines(*given, count)
+            (self._arena, self._columns), self._others = self._others, given
 
     def _as_lines(self, arena: NDArray[np.uint8], columns: Int64s, n: int) -> Lines:
         k = kernels

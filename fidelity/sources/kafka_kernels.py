@@ -18,8 +18,8 @@ AT, SIZE, BASE, LAST, ATTRIBUTES, BASE_TIME, MAX_TIME, COUNT, MAGIC = range(9)
 BATCH_COLUMNS = 9
 """Columns of a batch: place and length in the response, offsets, attributes, times (ms), count."""
 
-STARTS, ENDS, OFFSETS, ARRIVALS, SIZES, KEY_STARTS, KEY_ENDS, HEADERS_AT, RECORD_END = range(9)
-RECORD_COLUMNS = 9
+STARTS, ENDS, OFFSETS, ARRIVALS, SIZES, KEY_STARTS, KEY_ENDS = range(7)
+RECORD_COLUMNS = 7
 """Columns of a record; two more for each wanted header, start and end of its value."""
 
 HEADER_BYTES = 61  # of a v2 batch, before its records
@@ -226,13 +226,15 @@ def records_in(rows, regions, first, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def layout(arena, rows, regions, first, n, start, end, columns):  # type: ignore[no-untyped-def]
+def layout(arena, rows, regions, first, n, start, end, names, name_ends, columns):  # type: ignore[no-untyped-def]
     """Lay out the records of rows[first:n], whose bytes are at arena + regions, as columns.
 
     Args:
         arena: its address.
         start, end: offsets; records outside are left out.
-        columns: int64[>= RECORD_COLUMNS, capacity], with room for `records_in`.
+        names, name_ends: address of the wanted headers' names, one after the other, and where each
+            ends.
+        columns: int64[RECORD_COLUMNS + 2 * headers, capacity], with room for `records_in`.
 
     Returns (status, records laid out; with BROKEN the index of the broken row).
     """
@@ -269,8 +271,10 @@ def layout(arena, rows, regions, first, n, start, end, columns):  # type: ignore
                 columns[SIZES, filled] = (key_end - key) + (value_end - value)
                 columns[KEY_STARTS, filled] = key - arena if key else -1
                 columns[KEY_ENDS, filled] = key_end - arena if key else -1
-                columns[HEADERS_AT, filled] = at - arena
-                columns[RECORD_END, filled] = record_end - arena
+                if len(name_ends) and not _headers(
+                    arena, at, record_end, names, name_ends, columns, filled
+                ):
+                    return BROKEN, i
                 filled += 1
             at = record_end
         if at != stop:
@@ -278,39 +282,31 @@ def layout(arena, rows, regions, first, n, start, end, columns):  # type: ignore
     return OK, filled
 
 
-@njit(cache=True, nogil=True)
-def headers(arena, n, names, name_ends, columns):  # type: ignore[no-untyped-def]
-    """Note where the values of the wanted headers of the n records in `columns` are.
-
-    Args:
-        arena: its address.
-        names, name_ends: address of the wanted names, one after the other, and where each ends.
-        columns: as `layout` left them; the columns from RECORD_COLUMNS on are filled.
+@njit(cache=True)
+def _headers(arena, at, end, names, name_ends, columns, record):  # type: ignore[no-untyped-def]
+    """Note where the values of a record's wanted headers are; False if they are broken.
 
     Of a header that occurs twice, the last one counts; one that is null or not there is -1.
-    Returns (status, index of the broken record).
     """
-    for record in range(n):
-        for k in range(2 * len(name_ends)):
-            columns[RECORD_COLUMNS + k, record] = -1
-        end = arena + columns[RECORD_END, record]
-        count, at = _varint(arena + columns[HEADERS_AT, record], end)
-        if at < 0 or count < 0:
-            return BROKEN, record
-        for _ in range(count):
-            name, name_end, at = _bytes(at, end)
-            if at < 0:
-                return BROKEN, record
-            value, value_end, at = _bytes(at, end)
-            if at < 0:
-                return BROKEN, record
-            wanted = np.int64(0)
-            for k in range(len(name_ends)):
-                if _same(name, name_end, names + wanted, names + name_ends[k]):
-                    columns[RECORD_COLUMNS + 2 * k, record] = value - arena if value else -1
-                    columns[RECORD_COLUMNS + 2 * k + 1, record] = value_end - arena if value else -1
-                wanted = name_ends[k]
-    return OK, n
+    for k in range(2 * len(name_ends)):
+        columns[RECORD_COLUMNS + k, record] = -1
+    count, at = _varint(at, end)
+    if at < 0 or count < 0:
+        return False
+    for _ in range(count):
+        name, name_end, at = _bytes(at, end)
+        if at < 0:
+            return False
+        value, value_end, at = _bytes(at, end)
+        if at < 0:
+            return False
+        wanted = np.int64(0)
+        for k in range(len(name_ends)):
+            if _same(name, name_end, names + wanted, names + name_ends[k]):
+                columns[RECORD_COLUMNS + 2 * k, record] = value - arena if value else -1
+                columns[RECORD_COLUMNS + 2 * k + 1, record] = value_end - arena if value else -1
+            wanted = name_ends[k]
+    return True
 
 
 @njit(cache=True)

@@ -35,12 +35,12 @@ class Wanted:
 
 
 class Reader(Protocol):
-    """An iterator of batches, each valid until the next is asked for.
+    """An iterator of batches, each valid until the next is asked for."""
 
-    end: the position reached, for the ledger; valid after exhaustion.
-    """
-
-    end: int
+    @property
+    def end(self) -> int:
+        """The position reached, for the ledger; valid after exhaustion."""
+        ...
 
     def __iter__(self) -> Iterator[Lines | Table]: ...
 
