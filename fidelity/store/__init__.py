@@ -63,6 +63,7 @@ class Store:
         if "://" not in place:
             place = os.path.abspath(place)
         store = cls(place, pipeline, dict(options or {}))
+        store._refuse_silence()
         if not store.units.exists():
             if not create:
                 raise StoreError(
