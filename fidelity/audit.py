@@ -11,8 +11,8 @@ from datetime import datetime
 
 from fidelity import reconcile as books
 from fidelity.config import Pipeline
+from fidelity.edges import path
 from fidelity.errors import FidelityError, StoreError
-from fidelity.reconcile.edges import path
 from fidelity.report import Report
 from fidelity.scan import ScanResult
 from fidelity.scan import scan as look

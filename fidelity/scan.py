@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 from fidelity import sources
 from fidelity.config import Pipeline, Stage, mask
+from fidelity.edges import samples_of
 from fidelity.errors import SourceError, StoreError
-from fidelity.reconcile.edges import samples_of
 from fidelity.scheduler import Work, cores, grouped
 from fidelity.sources import Plan
 from fidelity.store import Conflict, DataFile, Store, check_spec

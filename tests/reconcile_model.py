@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fidelity.config import Pipeline, Stage
 from fidelity.decode.names import Names
-from fidelity.reconcile.edges import samples_of
+from fidelity.edges import samples_of
 from fidelity.identity import ids_of, producer_seed
 from fidelity.observe import Observer
 from fidelity.observe.observations import OBSERVATIONS

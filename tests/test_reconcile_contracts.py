@@ -10,7 +10,7 @@ from reconcile_model import SETTLE, START, WINDOW, Copy, World, chain, run_of
 from test_reconcile_law import ORIGINS, STREAMS, changed, sources, told_differences
 
 from fidelity.config import Pipeline, Stage
-from fidelity.reconcile.edges import Edge, edges_of, samples_of
+from fidelity.edges import Edge, edges_of, samples_of
 from fidelity.report import with_plain_window
 
 

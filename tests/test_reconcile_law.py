@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reconcile_model import START, WINDOW, Copy, World, chain, fid, run_of
 
 from fidelity.config import Pipeline, Stage
-from fidelity.reconcile.edges import edges_of
+from fidelity.edges import edges_of
 from fidelity.report import Report, with_plain_window
 
 STREAMS, ORIGINS = ("audit", "access"), ("h1", "h2", "h3")

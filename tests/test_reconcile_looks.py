@@ -8,10 +8,10 @@ from scans import LATER, START, append, lines, opened, pipeline
 
 from fidelity.audit import audit, reconcile
 from fidelity.config import Pipeline
+from fidelity.reconcile.looks import began, looks_of
 from fidelity.report import Books, Report
 from fidelity.scan import scan
 from fidelity.store.compact import compact
-from fidelity.store.looks import began, looks_of
 from fidelity.units import LOOKED, LedgerRow, Tally, Unit
 
 WINDOW = 600_000_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fidelity.reconcile.nines import beta_cumulative, beta_quantile, measurable, nines
+from fidelity.report.nines import beta_cumulative, beta_quantile, measurable, nines
 
 
 def binomial_at_most(m: int, n: int, p: float) -> float:

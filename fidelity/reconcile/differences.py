@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from fidelity.edges import Edge
 from fidelity.identity import producer_seed, sequences_of
-from fidelity.reconcile.edges import Edge
-from fidelity.reconcile.resolve import Part, Scope
+from fidelity.reconcile.outcome import Part, Scope
 from fidelity.report import DIFFERENCES, TIME
 
 _SORT = [

@@ -15,16 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fidelity.edges import Edge
 from fidelity.errors import SourceError, UnreadableError
-from fidelity.reconcile.edges import Edge
-from fidelity.reconcile.resolve import (
-    Outcome,
-    Peeled,
-    Scope,
-    counted,
-    outcome_of,
-    passes,
-)
+from fidelity.reconcile.outcome import Outcome, Scope, counted, passes
+from fidelity.reconcile.peel import Peeled, outcome_of
 from fidelity.reconcile.sides import Counts, Ids, meets, same
 from fidelity.report import TIME
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from fidelity.config import Pipeline
 from fidelity.reconcile.books import REASONS, VERDICTS, Block, Head, verdict_of
-from fidelity.reconcile.nines import measurable, nines
 from fidelity.report import BALANCES, EVIDENCE, TIME, Books, Evidence
+from fidelity.report.nines import measurable, nines
 
 Ints = NDArray[np.int64]
 

@@ -13,10 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fidelity import sketch
+from fidelity.edges import Edge
 from fidelity.questions import ask
 from fidelity.reconcile.coverage import in_force
-from fidelity.reconcile.edges import Edge
-from fidelity.reconcile.resolve import Cells, Line, Scope
+from fidelity.reconcile.outcome import Line, Scope
+from fidelity.reconcile.peel import Cells
 from fidelity.reconcile.sides import Side
 from fidelity.units import LOOKED, MERGED, LedgerRow
 

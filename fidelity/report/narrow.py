@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fidelity.reconcile.nines import nines
 from fidelity.report import EVIDENCE, Books, Report, Verdict, with_plain_window
+from fidelity.report.nines import nines
 
 _SUMS = (
     "observed", "expected", "delivered", "lost", "in_flight", "filtered", "unaudited",

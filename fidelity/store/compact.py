@@ -24,13 +24,14 @@ from deltalake import DeltaTable, Transaction
 
 from fidelity.config import Pipeline, mask
 from fidelity.errors import StoreError
+from fidelity.reconcile.looks import began
 from fidelity.reconcile.recount import Question
-from fidelity.store import OBSERVATION_FILE, UNITS_FILE, Store, looks
+from fidelity.reconcile.standing import standing
+from fidelity.store import OBSERVATION_FILE, UNITS_FILE, Store
 from fidelity.store.delta import Conflict, DataFile, Table
 from fidelity.store.ledger import table_of
 from fidelity.store.merging import lasting, merged
 from fidelity.store.snapshot import Snapshot
-from fidelity.store.standing import standing
 from fidelity.store.storage import told
 from fidelity.trace import traces
 from fidelity.units import LedgerRow, Unit
@@ -109,7 +110,7 @@ def _merge_scans(store: Store, stage: str, settle: int) -> None:
     for row in sorted(rows, key=lambda row: row.commit):
         by_scan.setdefault(row.scan, []).append(row)
     for scans in _groups(store, stage, list(by_scan)):
-        newest = max(looks.began(scan) for scan, _ in scans) or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        newest = max(began(scan) for scan, _ in scans) or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
         name = f"compact-{newest}-{secrets.token_hex(4)}"
         _merge_group(store, stage, name, [row for scan, _ in scans for row in by_scan[scan]],
                      [file for _, files in scans for file in files])  # fmt: skip

@@ -8,9 +8,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fidelity.config import Pipeline
+from fidelity.edges import Edge
 from fidelity.reconcile.coverage import View
-from fidelity.reconcile.edges import Edge
-from fidelity.reconcile.resolve import Scope
+from fidelity.reconcile.outcome import Scope
 from fidelity.reconcile.silence import Hole, Silence
 from fidelity.report import Books, Kind
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fidelity.reconcile.edges import Edge
+from fidelity.edges import Edge
 from fidelity.reconcile.findings.context import MOST_NAMED, Context, Established, several
 from fidelity.report import Books, Finding, Kind, iso
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fidelity.config import Pipeline
+from fidelity.edges import edges_of
 from fidelity.questions import connect
 from fidelity.reconcile import scopes
-from fidelity.reconcile.edges import edges_of
 from fidelity.reconcile.recount import Question, sides_of
 from fidelity.units import LedgerRow
 
