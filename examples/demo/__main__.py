@@ -31,6 +31,7 @@ from .sink import land
 from .truth import Deed, Truth, planted
 
 PARTITIONS = 6
+HOPS = {"local": "source", "aggregate": "local", "lake": "aggregate"}
 PIPELINE = """\
 # Written by the demo: log files -> local Kafka -> aggregate Kafka -> a Parquet lake.
 pipeline: demo
@@ -60,7 +61,8 @@ def main() -> int:
         run_pipeline(folder, addresses)
         report, status = audit(folder, addresses)
     agreed = compare(folder, report)
-    last_words(folder, agreed, status, time.monotonic() - began)
+    window = report["balances"][0]["window"]
+    last_words(folder, agreed, status, window, time.monotonic() - began)
     return 0 if agreed and status == 1 else 1  # an audit that finds losses exits 1
 
 
@@ -139,8 +141,9 @@ def compare(folder: Path, report: dict[str, Any]) -> bool:
     deeds, faults = planted(folder / "truth")
     found = _found(report)
     table = Table("stage", "kind", "planted by", "planted", "found", "")
-    for (stage, kind), told in _by_stage(deeds).items():
-        seen = _by_stage(found).get((stage, kind), Counter())
+    told_by_stage, found_by_stage = _by_stage(deeds), _by_stage(found)
+    for stage, kind in sorted(told_by_stage, key=lambda each: list(HOPS).index(each[0])):
+        told, seen = told_by_stage[stage, kind], found_by_stage.get((stage, kind), Counter())
         names = ", ".join(fault for (at, fault) in faults if at == stage and _is(fault, kind))
         table.add_row(stage, kind, names, f"{told.total():,}", f"{seen.total():,}",
                       _mark(told == seen))  # fmt: skip
@@ -155,10 +158,9 @@ def compare(folder: Path, report: dict[str, Any]) -> bool:
 
 
 def _found(report: dict[str, Any]) -> Counter[Deed]:
-    hops = {"local": "source", "aggregate": "local", "lake": "aggregate"}
     found: Counter[Deed] = Counter()
     for row in report["differences"]:
-        if row["against"] == hops[row["stage"]]:
+        if row["against"] == HOPS[row["stage"]]:
             deed = Deed(row["stage"], row["kind"], row["stream"], row["origin"], row["id"])
             found[deed] += row["copies"]
     return found
@@ -195,19 +197,20 @@ def _mark(agrees: bool) -> str:
     return "[green]= agrees[/]" if agrees else "[red]! differs[/]"
 
 
-def last_words(folder: Path, agreed: bool, status: int, seconds: float) -> None:
+def last_words(folder: Path, agreed: bool, status: int, window: str, seconds: float) -> None:
     """Say how it went, where everything is, and what to try next."""
     if agreed and status == 1:
         out.print(f"Every planted fault was found, and nothing else. {seconds:.0f} s in all.\n")
     else:
         out.print("[red]The audit and the ground truth do not agree; this is a bug.[/]\n")
     here = os.path.relpath(folder)
-    out.print(f"The report: {here}/report.json   the pipeline file: {here}/pipeline.yaml")
-    out.print("Try next:")
-    out.print(f"  cd {here} && export KAFKA_LOCAL=stopped KAFKA_AGGREGATE=stopped")
-    out.print("  fidelity report pipeline.yaml               the same report again, from the store")
+    out.print(f"The report: {here}/report.json\nThe pipeline: {here}/pipeline.yaml\n")
+    out.print("Try next (the brokers are stopped; the store has all that is needed):")
+    out.print(f"  . .venv/bin/activate && cd {here}")
+    out.print("  export KAFKA_LOCAL=stopped KAFKA_AGGREGATE=stopped")
+    out.print("  fidelity report pipeline.yaml --top 3")
     out.print("  fidelity report pipeline.yaml --json | less")
-    out.print("  fidelity show pipeline.yaml --window ...    one window at every stage")
+    out.print(f"  fidelity show pipeline.yaml --window {window}")
 
 
 if __name__ == "__main__":

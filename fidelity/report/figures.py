@@ -47,6 +47,12 @@ def moment(microseconds: int | None) -> str:
     return "never" if microseconds is None or microseconds < 0 else iso(microseconds)
 
 
+def window(start: int) -> str:
+    """A window by its start, without seconds that are zero: narrow enough for a table."""
+    text = moment(start)
+    return f"{text[:-4]}Z" if text.endswith(":00Z") else text
+
+
 def windows(books: Books) -> str:
     """`4 pass, 2 fail`."""
     order = ("fail", "unknown", "pending", "pass")

@@ -191,7 +191,7 @@ class _Page:
         numbers = ("lost", "duplicates", "unexpected", "unaudited", "in_flight")
         return [
             self.mark(row["verdict"]),
-            Text(figures.moment(row["window"])),
+            Text(figures.window(row["window"])),
             Text(figures.shown(row["stage"])),
             Text(figures.shown(row["stream"])),
             *(Text(figures.count(row[name]) if row[name] else "-") for name in numbers),
