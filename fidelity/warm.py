@@ -17,6 +17,7 @@ MODULES = (
     "fidelity.trace.reread",
     "fidelity.sources.kafka_batches",
     "fidelity.sources.manifests",
+    "fidelity.sources.text",
     "fidelity.stamp.embed",
 )
 _PIPELINE = """

@@ -276,6 +276,8 @@ def _four(numbers: Iterable[int]) -> Parts:
 
 
 def _whole(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    if array.dtype == np.int64 and array.flags.c_contiguous:
+        return array
     return np.ascontiguousarray(array, np.int64)
 
 

@@ -40,6 +40,8 @@ class Found:
 
 def _own(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """The same numbers in the one layout that kernels are compiled for."""
+    if numbers.dtype == np.int64 and numbers.flags.carray:  # np.require takes longer to see that
+        return numbers
     return np.require(numbers, np.int64, ["C", "W"])
 
 

@@ -103,6 +103,14 @@ def _quotes_of(start: Number, end: Number, quoted: Number) -> Number:
 
 
 @njit(cache=True)
+def _follows(at: Number, mark: Number, quote: Number) -> bool:
+    """Whether a mark, one blank at most and the quote at an address are what comes at `at`."""
+    if byte(at) != mark:
+        return False
+    return bool(quote == at + 1 or (quote == at + 2 and byte(at + 1) == 0x20))
+
+
+@njit(cache=True)
 def scan_object(at: Number, end: Number, sought: Sought, spans: Number, quoted: Number) -> bool:
     """Whether memory [at, end) is surely a JSON object; where its needed members' values are.
 
@@ -136,51 +144,65 @@ def scan_object(at: Number, end: Number, sought: Sought, spans: Number, quoted: 
             if stop <= 0:
                 return False
         index = _which(at + 1, stop - at - 1, sought)
-        at = blanks(stop + 1, end)
-        if byte(at) != COLON:
-            return False
-        at = blanks(at + 1, end)
-        here = byte(at)
-        value = at
-        if here == QUOTE:
-            if listed:
-                if at != peek(quoted, place):
+        if listed and _follows(stop + 1, COLON, peek(quoted, place)):
+            # The usual member: a string. Nothing of it is left to be looked at.
+            value, stop = peek(quoted, place) + 1, peek(quoted, place + 1)
+            place += 2
+            if index >= 0:
+                if seen >> index & 1:
                     return False
-                stop = peek(quoted, place + 1)
-                place += 2
-            else:
-                stop = string_end(at + 1, end)
-                if stop == 0:
-                    return False
-            at = abs(stop) + 1
-        elif here in (OPEN, OPEN_LIST):
-            at = nested_end(at, end)
-            if at == 0 or index >= 0:
-                return False
-            while listed and peek(quoted, place) < at:
-                place += 2
+                seen |= 1 << index
+                put_span(spans, index, value, stop - value, STRING)
+            at = stop + 1
+            if _follows(at, COMMA, peek(quoted, place)):
+                at = peek(quoted, place)
+                continue
         else:
-            at = scalar_end(at, end)
-            if at == 0:
+            at = blanks(stop + 1, end)
+            if byte(at) != COLON:
                 return False
-        if index >= 0:
-            if seen >> index & 1:
-                return False
-            seen |= 1 << index
-            if here == QUOTE and stop > 0:
-                put_span(spans, index, value + 1, at - value - 2, STRING)
-            elif here == QUOTE:
-                text = spans + 8 * TEXTS + index * LONGEST_UNESCAPED
-                length = np.int64(0)
-                if at - value < LONGEST_UNESCAPED - PADDING:
-                    length = unescaped(value + 1, at - 1, text)
-                if length == 0:
+            at = blanks(at + 1, end)
+            here = byte(at)
+            value = at
+            if here == QUOTE:
+                if listed:
+                    if at != peek(quoted, place):
+                        return False
+                    stop = peek(quoted, place + 1)
+                    place += 2
+                else:
+                    stop = string_end(at + 1, end)
+                    if stop == 0:
+                        return False
+                at = abs(stop) + 1
+            elif here in (OPEN, OPEN_LIST):
+                at = nested_end(at, end)
+                if at == 0 or index >= 0:
                     return False
-                put_span(spans, index, text, length, STRING)
-            elif here <= NINE:
-                put_span(spans, index, value, at - value, NUMBER)
-            elif here != _N:
-                return False
+                while listed and peek(quoted, place) < at:
+                    place += 2
+            else:
+                at = scalar_end(at, end)
+                if at == 0:
+                    return False
+            if index >= 0:
+                if seen >> index & 1:
+                    return False
+                seen |= 1 << index
+                if here == QUOTE and stop > 0:
+                    put_span(spans, index, value + 1, at - value - 2, STRING)
+                elif here == QUOTE:
+                    text = spans + 8 * TEXTS + index * LONGEST_UNESCAPED
+                    length = np.int64(0)
+                    if at - value < LONGEST_UNESCAPED - PADDING:
+                        length = unescaped(value + 1, at - 1, text)
+                    if length == 0:
+                        return False
+                    put_span(spans, index, text, length, STRING)
+                elif here <= NINE:
+                    put_span(spans, index, value, at - value, NUMBER)
+                elif here != _N:
+                    return False
         at = blanks(at, end)
         here = byte(at)
         more = here == COMMA

@@ -140,3 +140,12 @@ def _text_of(unit: Unit, stage: Stage, begin: int) -> Iterator[pa.NativeFile]:
         if skipped < begin:
             raise OSError(None, f"ends at byte {skipped}, but more of it had been seen")
         yield stream
+
+
+def warm() -> None:
+    """Compiles the kernels, or loads them from numba's cache."""
+    splitter = LineSplitter(4096, LONGEST, 0)
+    for _lines in splitter.lines(pa.BufferReader(b"\n a\nb"), 0, True, _NO_END):
+        pass
+    for _lines in splitter.rest():
+        pass
