@@ -8,7 +8,6 @@ import json
 import shutil
 import signal
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +56,7 @@ class Hdfs:
         name, name_http, data, data_http, data_ipc = free_ports(5)
         self.address = f"127.0.0.1:{name}"
         self.uri = f"hdfs://{self.address}"
-        self._http = f"127.0.0.1:{name_http}"
+        self._http, self._data_http = f"127.0.0.1:{name_http}", f"127.0.0.1:{data_http}"
         self.configuration = self.folder / "conf"
         for web in ("hdfs", "datanode"):  # the servers look for them
             (self.configuration / "webapps" / web).mkdir(parents=True)
@@ -69,7 +68,7 @@ class Hdfs:
                 "dfs.namenode.name.dir": str(self.folder / "name"),
                 "dfs.datanode.data.dir": str(self.folder / "data"),
                 "dfs.datanode.address": f"127.0.0.1:{data}",
-                "dfs.datanode.http.address": f"127.0.0.1:{data_http}",
+                "dfs.datanode.http.address": self._data_http,
                 "dfs.datanode.ipc.address": f"127.0.0.1:{data_ipc}",
                 **(settings or {}),
             }
@@ -171,14 +170,24 @@ class Hdfs:
         self.stop()
 
     def _is_ready(self) -> bool:
-        state = self._state()
-        return state.get("FSState") == "Operational" and state.get("NumLiveDataNodes") == 1
+        # The NameNode counts a DataNode as living for a while after its death.
+        (name,) = _beans(self._http, "NameNode", "FSNamesystemState") or [{}]
+        (data,) = _beans(self._data_http, "DataNode", "DataNodeInfo") or [{}]
+        actors = json.loads(data.get("BPServiceActorInfo", "[]"))
+        registered = [each for each in actors if each["ActorState"] == "RUNNING"]
+        return (
+            name.get("FSState") == "Operational"
+            and name.get("NumLiveDataNodes") == 1
+            and bool(registered)
+        )
 
-    def _state(self) -> dict[str, Any]:
-        question = "jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
-        try:
-            with urllib.request.urlopen(f"http://{self._http}/{question}", timeout=2) as answer:
-                beans = json.load(answer)["beans"]
-        except (OSError, ValueError, urllib.error.URLError):
-            return {}
-        return beans[0] if beans else {}
+
+def _beans(address: str, service: str, name: str) -> list[dict[str, Any]]:
+    """What a server tells of itself; nothing if it does not answer."""
+    question = f"jmx?qry=Hadoop:service={service},name={name}"
+    try:
+        with urllib.request.urlopen(f"http://{address}/{question}", timeout=2) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["beans"]
+            return found
+    except (OSError, ValueError):
+        return []

@@ -78,6 +78,11 @@ def told(where: str, done: str) -> Iterator[None]:
 
 _ADVICE = (
     (
+        ("safemodeexception", "safe mode"),
+        "the name node is in safe mode.",
+        "Wait until it has left it (`hdfs dfsadmin -safemode get`), and try again.",
+    ),
+    (
         ("no space left", "errno 28", "os error 28", "disk quota", "errno 122", "os error 122"),
         "the disk is full.",
         "Free some space and run again: what was committed before still counts.",
@@ -95,8 +100,8 @@ _ADVICE = (
     (
         (
             *("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden", "403"),
-            *("signaturedoesnotmatch", "invalidaccesskeyid", "usernotfound", "accesscontrol"),
-            *("expiredtoken", "invalidtoken", "did not provide any credentials", "no providers"),
+            *("signaturedoesnotmatch", "invalidaccesskeyid", "usernotfound", "expiredtoken"),
+            *("invalidtoken", "did not provide any credentials", "accesscontrolexception"),
         ),
         "access to the store is denied.",
         "Check its permissions, or the credentials under `options`.",
@@ -115,11 +120,6 @@ _ADVICE = (
         ("authorizationheadermalformed",),
         "the region is wrong.",
         "Set `aws_region` under `options`.",
-    ),
-    (
-        ("safemodeexception", "safe mode"),
-        "the name node is in safe mode.",
-        "Wait until it has left it (`hdfs dfsadmin -safemode get`), and try again.",
     ),
     (
         ("has not answered", "timed out", "operation timeout", "timeout was reached"),
