@@ -63,7 +63,9 @@ def bucket(s3: S3) -> Lake:
 @pytest.fixture
 def folder(hdfs: Hdfs) -> Lake:
     """An HDFS folder of the test's own, with small blocks."""
-    client, name = Client(hdfs.uri), f"/folder-{os.getpid()}-{next(_numbers)}"
+    # By default an object that a failed test left open waits three minutes for a server that ended.
+    hasty = {"dfs.client.failover.max.attempts": "1"}
+    client, name = Client(hdfs.uri, hasty), f"/folder-{os.getpid()}-{next(_numbers)}"
     client.mkdirs(name)
     small = WriteOptions(block_size=1 << 20, overwrite=True, create_parent=True)
 

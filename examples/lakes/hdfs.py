@@ -118,6 +118,11 @@ class Hdfs:
         self._data.wait(self._is_ready)
         return self
 
+    @property
+    def data_node_pid(self) -> int | None:
+        """Its process, None when it is not running."""
+        return self._data.pid
+
     def kill_data_node(self) -> None:
         """End it at once, as a machine that loses its power."""
         self._data.end(signal.SIGKILL)
