@@ -20,7 +20,7 @@ from kafka_records import Record, records_of
 from fidelity.errors import UnreadableError
 from fidelity.sources import kafka_kernels as kernels
 from fidelity.sources.crc32c import crc32c_by_instruction, crc32c_by_table
-from fidelity.sources.kafka_batches import BatchLayout
+from fidelity.sources.kafka_batches import BATCH_BYTES, BatchLayout
 from fidelity.sources.memory import address
 
 HEADERS = ["fid", "h"]
@@ -298,3 +298,15 @@ def test_random_bytes_are_refused_or_empty() -> None:
         with contextlib.suppress(UnreadableError):
             assert parse(raw) == []
     assert parse(gzip.compress(b"not a batch at all" * 10)[:11]) == []
+
+
+def test_what_is_worked_on_outlives_the_two_steps_before_it() -> None:
+    layout = BatchLayout("t/0", HEADERS, keys=True, check=True)
+    sources: list[Source] = [[(b"k", b"%05d" % n * (BATCH_BYTES // 5 + 1), [])] for n in range(5)]
+    response = b"".join(batch(source, base=n) for n, source in enumerate(sources))
+    size, end = layout.next_offset(response)
+    unpacking = layout.unpacked(response, size, 0, end, [])
+    here = layout.laid_out(next(unpacking))
+    after, _being_unpacked = layout.laid_out(next(unpacking)), next(unpacking)
+    for n, lines in enumerate((here, after)):
+        assert records_of(lines) == expected(sources[n], base=n)

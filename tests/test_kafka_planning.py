@@ -54,8 +54,8 @@ def ranges(units: list[Unit]) -> list[tuple[int, int]]:
 
 
 def test_a_large_range_is_cut_evenly() -> None:
-    units = part(0, 1_500_000, []).units()
-    assert ranges(units) == [(0, 750_000), (750_000, 1_500_000)]
+    units = part(0, UNIT_OFFSETS + 2, []).units()
+    assert ranges(units) == [(0, UNIT_OFFSETS // 2 + 1), (UNIT_OFFSETS // 2 + 1, UNIT_OFFSETS + 2)]
     assert max(unit.end - unit.start for unit in part(0, 10**8, []).units()) <= UNIT_OFFSETS
 
 

@@ -11,7 +11,7 @@ from fidelity.config import Stage
 from fidelity.errors import UnreadableError
 from fidelity.records import Lines
 from fidelity.sources.ahead import Ahead
-from fidelity.sources.kafka_batches import BatchLayout, warm
+from fidelity.sources.kafka_batches import BatchLayout, Unpacked, warm
 from fidelity.sources.kafka_client import EARLIEST, Fetched, OffsetGone, Topic, cluster
 from fidelity.sources.kafka_plan import plan
 from fidelity.sources.planning import Wanted
@@ -34,7 +34,9 @@ def read(unit: Unit, stage: Stage, wanted: Wanted) -> "KafkaReader":
 
 
 class KafkaReader:
-    """An iterator of Lines; the next ones are being read while the caller decodes.
+    """An iterator of Lines; while the caller works on them, three threads prepare the next ones:
+
+    one receives, one checks and decompresses, one lays out.
 
     end: the unit's end, once exhausted. A range that turns out to hold no records (compacted,
     aborted) is read, too.
@@ -53,7 +55,9 @@ class KafkaReader:
         return self
 
     def __next__(self) -> Lines:
-        return next(self._lines)
+        while not len(lines := next(self._lines)):
+            pass
+        return lines
 
     def close(self) -> None:
         """Stop reading; nothing is asked for any more."""
@@ -62,7 +66,7 @@ class KafkaReader:
 
 
 class _Range:
-    """A unit's offsets. Two fetches are never under way at once, but one is while we lay out."""
+    """A unit's offsets. Two fetches are never under way at once, but one is while we unpack."""
 
     def __init__(self, unit: Unit, stage: Stage, wanted: Wanted) -> None:
         self.end = unit.start
@@ -85,7 +89,14 @@ class _Range:
         self._pending.cancel()
 
     def lines(self) -> Generator[Lines]:
-        """All of it; Lines are left alone until those after the next are made."""
+        """All of it; Lines are left alone until those after the next are made.
+
+        Some may be empty: buffers are used again when the next Lines are asked for, not before.
+        """
+        for unpacked in Ahead(self._unpacked()):
+            yield self._layout.laid_out(unpacked)
+
+    def _unpacked(self) -> Generator[Unpacked]:
         position, end = self._unit.start, self._unit.end
         try:
             while position < end:
@@ -99,7 +110,7 @@ class _Range:
                 begun, position = position, following
                 if position < end:
                     self._pending = self._ask(position)
-                yield from self._layout.lines(fetched.records, size, begun, end, fetched.aborted)
+                yield from self._layout.unpacked(fetched.records, size, begun, end, fetched.aborted)
                 self._quiet, self._deadline = 0, time.monotonic() + self._patience
         finally:
             self._pending.cancel()

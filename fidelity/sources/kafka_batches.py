@@ -4,6 +4,7 @@ Invariant: a batch is delivered whole or UnreadableError is raised; nothing is s
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,9 @@ Int64s = NDArray[np.int64]
 BATCH_BYTES = 4 << 20
 """A Lines is given out once it holds this many bytes."""
 
+_KEPT = 64 << 20  # a larger arena is not kept
 _LARGEST = 1 << 30  # a batch that claims to be larger than this is taken to be broken
+_ARENA = 2 * BATCH_BYTES + PADDING
 _ROWS = 4096
 _CODEC, _APPEND_TIME = 0x07, 0x08
 _REASONS = {
@@ -29,10 +32,22 @@ _REASONS = {
 }
 
 
-class BatchLayout:
-    """Turns responses of one partition into Lines; keeps its buffers from one to the next.
+@dataclass(slots=True)
+class Unpacked:
+    """Batches whose records' bytes are there to be laid out; or records of an old format."""
 
-    There are two sets of buffers, so that Lines can be worked on while the next are made.
+    arena: NDArray[np.uint8]
+    rows: NDArray[np.int64]  # kernels.BATCH_COLUMNS
+    regions: NDArray[np.int64]  # where each batch's records are in the arena
+    start: int  # offsets before it are left out, as are those from `end` on
+    end: int
+    old: Lines | None = None
+
+
+class BatchLayout:
+    """Turns responses of one partition into Lines, in two steps; keeps its buffers.
+
+    There are buffers enough for one thread to unpack, one to lay out, and one to work on Lines.
 
     Args:
         where: names the partition in errors.
@@ -48,15 +63,11 @@ class BatchLayout:
         encoded = [name.encode() for name in headers]
         self._names = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
         self._name_ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        self._arena, self._columns = self._buffers()
-        self._others = self._buffers()
+        self._arenas = [np.empty(_ARENA, np.uint8) for _ in range(3)]  # the first is being filled
+        shape = (kernels.RECORD_COLUMNS + 2 * len(encoded), 1 << 15)
+        self._columns, self._other_columns = np.empty(shape, np.int64), np.empty(shape, np.int64)
         self._rows = np.empty((_ROWS, kernels.BATCH_COLUMNS), np.int64)
         self._regions = np.empty((_ROWS, 2), np.int64)
-
-    def _buffers(self) -> tuple[NDArray[np.uint8], Int64s]:
-        columns = kernels.RECORD_COLUMNS + 2 * len(self._headers)
-        arena = np.empty(2 * BATCH_BYTES + PADDING, np.uint8)
-        return arena, np.empty((columns, 1 << 15), np.int64)
 
     def next_offset(self, response: bytes) -> tuple[int, int]:
         """(bytes of whole batches, offset after the last of them or -1). Raises UnreadableError."""
@@ -68,6 +79,15 @@ class BatchLayout:
     def lines(
         self, response: bytes, size: int, start: int, end: int, aborted: Sequence[tuple[int, int]]
     ) -> Iterator[Lines]:
+        """Both steps: see `unpacked`."""
+        for unpacked in self.unpacked(response, size, start, end, aborted):
+            lines = self.laid_out(unpacked)
+            if len(lines):
+                yield lines
+
+    def unpacked(
+        self, response: bytes, size: int, start: int, end: int, aborted: Sequence[tuple[int, int]]
+    ) -> Iterator[Unpacked]:
         """The records with offsets in [start, end) of the response's whole batches.
 
         Args:
@@ -90,12 +110,12 @@ class BatchLayout:
 
     def _groups(
         self, response: bytes, buffer: NDArray[np.uint8], n: int, start: int, end: int
-    ) -> Iterator[Lines]:
-        """Fill the arena batch by batch, and lay out what is in it whenever it is full."""
+    ) -> Iterator[Unpacked]:
+        """Fill an arena batch by batch, and give it away whenever it is full."""
         first, i, used = 0, 0, 0
         while i < n:
             if self._rows[i, kernels.MAGIC] != 2:
-                yield from self._laid_out(first, i, start, end)
+                yield from self._full(first, i, start, end)
                 yield from self._old_format(response, i, start, end)
                 i, first, used = i + 1, i + 1, 0
                 continue
@@ -104,15 +124,15 @@ class BatchLayout:
             if stuck or used >= BATCH_BYTES:
                 if first == i:
                     self._grow(i)
-                yield from self._laid_out(first, i, start, end)
+                yield from self._full(first, i, start, end)
                 first, used = i, 0
-        yield from self._laid_out(first, n, start, end)
+        yield from self._full(first, n, start, end)
 
     def _fill(
         self, response: bytes, buffer: NDArray[np.uint8], i: int, n: int, used: int
     ) -> tuple[int, int]:
         """Bring one compressed or some plain batches into the arena: (rows done, bytes used)."""
-        room = self._arena[:-PADDING]
+        room = self._arenas[0][:-PADDING]
         row = self._rows[i]
         codec = int(row[kernels.ATTRIBUTES]) & _CODEC
         if codec == 0:
@@ -134,32 +154,40 @@ class BatchLayout:
         return i + 1, used + got
 
     def _grow(self, i: int) -> None:
-        size = 2 * len(self._arena)
+        size = 2 * len(self._arenas[0])
         if size > 2 * _LARGEST:
             raise self._unreadable(
                 "A record batch is larger than 1 GiB.", int(self._rows[i, kernels.BASE])
             )
-        self._arena = np.empty(size, np.uint8)
+        self._arenas[0] = np.empty(size, np.uint8)
 
-    def _laid_out(self, first: int, n: int, start: int, end: int) -> Iterator[Lines]:
+    def _full(self, first: int, n: int, start: int, end: int) -> Iterator[Unpacked]:
         if first == n:
             return
-        claimed = kernels.records_in(self._rows, self._regions, first, n)
+        arena, *others = self._arenas
+        rows, regions = self._rows[first:n].copy(), self._regions[first:n].copy()
+        yield Unpacked(arena, rows, regions, start, end)
+        self._arenas = [*others, arena if len(arena) <= _KEPT else np.empty(_ARENA, np.uint8)]
+
+    def laid_out(self, unpacked: Unpacked) -> Lines:
+        """The second step; there may be no records between the offsets."""
+        if unpacked.old is not None:
+            return unpacked.old
+        arena, rows, regions = unpacked.arena, unpacked.rows, unpacked.regions
+        claimed = kernels.records_in(rows, regions, 0, len(rows))
         if claimed < 0:
-            raise self._unreadable(_REASONS[kernels.BROKEN], int(self._rows[first, kernels.BASE]))
+            raise self._unreadable(_REASONS[kernels.BROKEN], int(rows[0, kernels.BASE]))
+        self._columns, self._other_columns = self._other_columns, self._columns
         if claimed > self._columns.shape[1]:
             self._columns = np.empty((len(self._columns), 2 * claimed), np.int64)
         status, count = kernels.layout(
-            *(address(self._arena), self._rows, self._regions, first, n, start, end),
+            *(address(arena), rows, regions, 0, len(rows), unpacked.start, unpacked.end),
             *(address(self._names), self._name_ends, self._columns),
         )
         if status != kernels.OK:
-            raise self._unreadable(_REASONS[status], int(self._rows[count, kernels.BASE]))
-        if count:
-            self.append_time = bool(self._rows[first, kernels.ATTRIBUTES] & _APPEND_TIME)
-            given = self._arena, self._columns
-            yield self._as_lines(*given, count)
-            (self._arena, self._columns), self._others = self._others, given
+            raise self._unreadable(_REASONS[status], int(rows[count, kernels.BASE]))
+        self.append_time = bool(rows[0, kernels.ATTRIBUTES] & _APPEND_TIME)
+        return self._as_lines(arena, self._columns, count)
 
     def _as_lines(self, arena: NDArray[np.uint8], columns: Int64s, n: int) -> Lines:
         k = kernels
@@ -178,7 +206,7 @@ class BatchLayout:
             },
         )
 
-    def _old_format(self, response: bytes, i: int, start: int, end: int) -> Iterator[Lines]:
+    def _old_format(self, response: bytes, i: int, start: int, end: int) -> Iterator[Unpacked]:
         """A batch of format v0 or v1, record by record: they are rare, and have no headers."""
         row = self._rows[i]
         place, size = int(row[kernels.AT]), int(row[kernels.SIZE])
@@ -202,7 +230,8 @@ class BatchLayout:
                     columns[column : column + 2, n] = len(arena), len(arena) + len(data)
                     arena += data
         arena += bytes(PADDING)
-        yield self._as_lines(np.frombuffer(arena, np.uint8), columns, len(records))
+        old = self._as_lines(np.frombuffer(arena, np.uint8), columns, len(records))
+        yield Unpacked(old.buffer, row[:0], row[:0], start, end, old)
 
     def _unreadable(self, what: str, offset: int) -> UnreadableError:
         return UnreadableError(

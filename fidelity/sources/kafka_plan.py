@@ -15,7 +15,7 @@ from fidelity.sources.kafka_client import EARLIEST, LATEST, Cluster, OffsetGone,
 from fidelity.sources.planning import Plan
 from fidelity.units import LedgerRow, Status, Unit
 
-UNIT_OFFSETS = 1_000_000
+UNIT_OFFSETS = 2_000_000
 """No unit is larger; a larger range is cut into even parts."""
 
 _RECORD_BYTES = 200  # a guess, until the ledger knows better
