@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from signal import SIGKILL, Signals
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / ".build"
@@ -132,14 +132,24 @@ class Process:
                 raise ServerError(f"{self.name} did not start; {self.log} ends:\n{self.tail()}")
             time.sleep(0.05)
 
-    def signal(self, number: Signals) -> None:
-        """Send it a signal, if it is running."""
-        if self._process is not None and self._process.poll() is None:
+    def freeze(self) -> None:
+        """Let it take connections and answer nothing more. Returns when it has stopped."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, SIGSTOP)
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(SIGCONT)
+
+    def _signal(self, number: Signals) -> None:
+        if self.pid is not None and self._process is not None:
             self._process.send_signal(number)
 
     def end(self, how: Signals) -> None:
         """Send it a signal and wait until it is gone."""
-        self.signal(how)
+        self._signal(how)
         if self._process is None:
             return
         try:

@@ -107,12 +107,14 @@ def test_every_command_says_what_it_does() -> None:
             assert parameter.help, f"{name} {parameter.name}"
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "../README.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "object-stores.md", "../README.md"])
 def test_the_pipelines_that_are_shown_are_valid(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAFKA_LOCAL", "localhost:9092")
     monkeypatch.setenv("KAFKA_AGG", "localhost:9093")
+    monkeypatch.setenv("LAKE_KEY", "key")
+    monkeypatch.setenv("LAKE_SECRET", "secret")
     shown = re.findall(r"```yaml\n(.*?)```", (DOCS / page).read_text("utf-8"), re.S)
     whole = [text for text in shown if "pipeline:" in text]
     assert whole

@@ -133,19 +133,19 @@ class Hdfs:
 
     def freeze_name_node(self) -> None:
         """Let it take connections and answer nothing more."""
-        self._name.signal(signal.SIGSTOP)
+        self._name.freeze()
 
     def thaw_name_node(self) -> None:
         """Let it go on."""
-        self._name.signal(signal.SIGCONT)
+        self._name.thaw()
 
     def freeze_data_node(self) -> None:
         """Let it take connections and answer nothing more."""
-        self._data.signal(signal.SIGSTOP)
+        self._data.freeze()
 
     def thaw_data_node(self) -> None:
         """Let it go on."""
-        self._data.signal(signal.SIGCONT)
+        self._data.thaw()
 
     def safe_mode(self, on: bool) -> None:
         """Enter or leave safe mode: reading goes on, writing is refused."""

@@ -114,11 +114,11 @@ class S3:
 
     def freeze(self) -> None:
         """Let it take connections and answer nothing more."""
-        self._process.signal(signal.SIGSTOP)
+        self._process.freeze()
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._process.signal(signal.SIGCONT)
+        self._process.thaw()
 
     def kill(self) -> None:
         """End it at once. The folder stays; `launch` starts it again."""
