@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -88,51 +87,62 @@ def read(broker: Broker, records: int) -> None:
     assert count == records
 
 
-def scanned(broker: Broker, records: int, spec: RecordSpec) -> None:
-    """A full scan by one worker into a new store: read, decode, observe, write, commit."""
-    with tempfile.TemporaryDirectory() as folder:
-        stage = _stage(broker, spec)
-        pipeline = Pipeline(name="benchmark", store=folder, stages=(stage,), workers=1)
-        store = Store.open(str(Path(folder) / "store"), "benchmark")
+def scanned(broker: Broker, folder: str, records: int, spec: RecordSpec) -> Callable[[], None]:
+    """A full scan by one worker into a new, empty store: read, decode, observe, write, commit."""
+    stage = _stage(broker, spec)
+    pipeline = Pipeline(name="benchmark", store=folder, stages=(stage,), workers=1)
+    store = Store.open(tempfile.mkdtemp(dir=folder), "benchmark")
+
+    def act() -> None:
         done = scan(pipeline, store, workers=1)
         assert [one.records for one in done.stages] == [records]
+
+    return act
 
 
 def _stage(broker: Broker, spec: RecordSpec) -> Stage:
     return Stage(name="kafka", kind="kafka", brokers=broker.address, topics=(TOPIC,), record=spec)
 
 
-def apart(broker: Broker, records: int, spec: RecordSpec) -> None:
+def apart(act: Callable[[], None]) -> Callable[[], None]:
     """The same by a worker process, its start included."""
-    tiny, scheduler.TINY = scheduler.TINY, 0
-    scanned(broker, records, spec)
-    scheduler.TINY = tiny
+
+    def started() -> None:
+        tiny, scheduler.TINY = scheduler.TINY, 0
+        act()
+        scheduler.TINY = tiny
+
+    return started
 
 
 def measure(records: int) -> dict[str, tuple[float, float]]:
     """Nanoseconds a record by the clock and of processor time, each the best of several runs."""
     warm()
     scheduler.TINY = 1 << 62  # no worker process: this is the one
-    with Broker("benchmark", {"log.segment.bytes": str(1 << 30)}) as broker:
+    settings = {"log.segment.bytes": str(1 << 30)}
+    with Broker("benchmark", settings) as broker, tempfile.TemporaryDirectory() as folder:
         fill(broker, records)
-        steps: dict[str, Callable[[], None]] = {
-            "librdkafka consume()": lambda: consume(broker, records),
-            "bulk read": lambda: read(broker, records),
-            "full scan, ids in JSON": lambda: scanned(broker, records, _IN_JSON),
-            "full scan, ids in headers": lambda: scanned(broker, records, _IN_HEADERS),
-            "JSON, starting a worker": lambda: apart(broker, records, _IN_JSON),
-            "headers, starting a worker": lambda: apart(broker, records, _IN_HEADERS),
-        }
-        best = dict.fromkeys(steps, (float("inf"), float("inf")))
+
+        def new(spec: RecordSpec) -> Callable[[], None]:
+            return scanned(broker, folder, records, spec)
+
+        best = dict[str, tuple[float, float]]()
         for _ in range(RUNS):
+            steps: dict[str, Callable[[], None]] = {
+                "librdkafka consume()": lambda: consume(broker, records),
+                "bulk read": lambda: read(broker, records),
+                "full scan, ids in JSON": new(_IN_JSON),
+                "full scan, ids in headers": new(_IN_HEADERS),
+                "JSON, starting a worker": apart(new(_IN_JSON)),
+                "headers, starting a worker": apart(new(_IN_HEADERS)),
+            }
             for name, step in steps.items():
                 begun, worked = time.perf_counter_ns(), time.process_time_ns()
                 step()
-                took = time.perf_counter_ns() - begun, time.process_time_ns() - worked
-                best[name] = (
-                    min(best[name][0], took[0] / records),
-                    min(best[name][1], took[1] / records),
-                )
+                wall = (time.perf_counter_ns() - begun) / records
+                work = (time.process_time_ns() - worked) / records
+                known = best.get(name, (wall, work))
+                best[name] = min(known[0], wall), min(known[1], work)
     return best
 
 
