@@ -25,6 +25,7 @@ from fidelity.report.json import render
 from fidelity.scan import scan
 from fidelity.sources.globs import files_of
 from fidelity.store import Store
+from fidelity.store.storage import told
 
 pytestmark = pytest.mark.servers
 
@@ -326,3 +327,8 @@ def test_without_go_it_is_named_with_what_installs_it(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(MissingError, match=r"1\.19 is too old"):
         s3_server.fetched()
+
+
+def test_a_number_in_a_message_is_no_status() -> None:
+    with pytest.raises(StoreError, match="does not answer"), told("s3://b/units", "read"):
+        raise OSError("request to 127.0.0.1:40355 timed out after 15.403s: operation timed out")

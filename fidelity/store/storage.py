@@ -99,7 +99,7 @@ _ADVICE = (
     ),
     (
         (
-            *("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden", "403"),
+            *("permission denied", "errno 13", "os error 13", "accessdenied", "forbidden"),
             *("signaturedoesnotmatch", "invalidaccesskeyid", "usernotfound", "expiredtoken"),
             *("invalidtoken", "did not provide any credentials", "accesscontrolexception"),
         ),
