@@ -8,4 +8,4 @@ if ! [ -x "$uv" ]; then
     exit 2
 fi
 exec "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-    --no-header --no-emit-index-url --no-emit-find-links --group dev "$@" pyproject.toml -o requirements.lock
+    --no-header --no-emit-index-url --no-emit-find-links --all-extras --group dev "$@" pyproject.toml -o requirements.lock
