@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fidelity.observe.groups import LAG_BUCKETS
+
 _TIME = pa.timestamp("us", "UTC")
 
 ORIGIN = pa.struct(
@@ -100,6 +102,14 @@ def lag_lower(bucket: int) -> int:
     if bucket < 0:
         return -lag_lower(-bucket)
     return ((8 + bucket % 8) << (bucket // 8)) - 8
+
+
+LARGEST_LAG = (1 << 63) - 1
+
+
+def lag_upper(bucket: int) -> int:
+    """The greatest lag of a bucket, microseconds. The last one holds all that is longer, too."""
+    return LARGEST_LAG if bucket >= LAG_BUCKETS - 1 else lag_lower(bucket + 1) - 1
 
 
 def write_options() -> dict[str, Any]:

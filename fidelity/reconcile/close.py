@@ -14,6 +14,7 @@ from fidelity.reconcile.assemble import blocks_of, differing, established, overt
 from fidelity.reconcile.basis import Basis
 from fidelity.reconcile.books import Block
 from fidelity.reconcile.explain import outcomes_of
+from fidelity.reconcile.lags import lags_of
 from fidelity.reconcile.looks import looks_of
 from fidelity.reconcile.outcome import Outcome, Scope
 from fidelity.reconcile.recount import Forgetful, Memory, Tracer
@@ -120,6 +121,7 @@ def _report(
         balances=rows.table_of(heads, blocks, streams, pipeline),
         differences=context.differences,
         findings=tuple(listed),
+        lags=lags_of(basis),
     )
 
 

@@ -103,6 +103,7 @@ def _table(head: Head, block: Block, streams: pa.Array, pipeline: Pipeline) -> p
         "verdict": pa.array(VERDICTS).take(pa.array(block.verdict)),
         "settled": pa.array(block.settled),
         "reasons": reasons.take(pa.array(bit_row)),
+        "surplus_shown": pa.array(block.surplus_shown),
     }
     return pa.table(columns, schema=BALANCES)
 

@@ -49,6 +49,7 @@ BALANCES = pa.schema(
         ("verdict", pa.string()),
         ("settled", pa.bool_()),
         ("reasons", pa.list_(pa.string())),  # why the verdict is not pass, as kinds of finding
+        ("surplus_shown", pa.bool_()),  # duplicates and unexpected are established, not just seen
     ]
 )
 """One row for each stage, against, window and stream, in the order of the stages, then of time."""
@@ -71,6 +72,29 @@ DIFFERENCES = pa.schema(
     ]
 )
 """One row for each id of an origin whose count differs, sorted by the columns up to id."""
+
+
+LAG_BUCKETS = pa.list_(pa.struct([("bucket", pa.int32()), ("records", pa.int64())]))
+"""A histogram: `observations.lag_lower` and `lag_upper` tell the bounds of a bucket. Adds up."""
+
+LAGS = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("window", TIME),
+        ("stream", pa.string()),
+        ("records", pa.int64()),  # observed
+        ("measured", pa.int64()),  # ... with a known arrival; the histogram holds these
+        ("settled", pa.bool_()),
+        ("seen", pa.bool_()),  # looked at since it settled, and no unseen record may belong to it
+        ("p50_us", pa.int64()),  # upper bound of the bucket, microseconds; null: nothing measured
+        ("p90_us", pa.int64()),
+        ("p99_us", pa.int64()),
+        ("max_us", pa.int64()),
+        ("buckets", LAG_BUCKETS),
+    ]
+)
+"""Arrival - event time at a stage: one row for each stage, window and stream with records, in the
+order of the stages, then of time. Quantiles do not add up; the buckets do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +181,8 @@ class Report:
     balances: pa.Table  # BALANCES
     differences: pa.Table  # DIFFERENCES
     findings: tuple[Finding, ...]  # worst first
+    lags: pa.Table = field(default_factory=LAGS.empty_table)  # LAGS
+    within: tuple[int, int] | None = None  # narrowed to windows that start in [from, to)
 
     def worst(self, at_most: int) -> list[dict[str, Any]]:
         """The balances that are not pass, failed ones first, then those that miss most."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 from fidelity.report import (
     BALANCES,
     DIFFERENCES,
+    LAGS,
     Books,
     Collisions,
     Coverage,
@@ -34,6 +35,7 @@ def document(report: Report) -> dict[str, Any]:
         **_head(report),
         "balances": list(_balances(report.balances)),
         "differences": list(_differences(report.differences)),
+        "lags": list(_rows(report.lags)),
     }
 
 
@@ -44,6 +46,7 @@ def write(report: Report, out: IO[str]) -> None:
     for name, rows in (
         ("balances", _balances(report.balances)),
         ("differences", _differences(report.differences)),
+        ("lags", _rows(report.lags)),
     ):
         out.write(f',\n "{name}": [')
         separator = "\n  "
@@ -79,6 +82,9 @@ def parse(text: str) -> Report:
         balances=_table(doc["balances"], BALANCES, drop=("flaws",)),
         differences=_table(doc["differences"], DIFFERENCES, drop=()),
         findings=tuple(Finding(**row) for row in doc["findings"]),
+        # A run that was kept before there were such members has none.
+        lags=_table(doc.get("lags", []), LAGS, drop=()),
+        within=_interval(doc.get("within")),
     )
 
 
@@ -92,6 +98,7 @@ def _head(report: Report) -> dict[str, Any]:
         "watermark": None if report.watermark is None else iso(report.watermark),
         "window_us": report.window,
         "settle_us": report.settle,
+        "within": None if report.within is None else [iso(at) for at in report.within],
         "collision_budget": asdict(report.collision_budget),
         "stages": [{**asdict(row), "reasons": list(row.reasons)} for row in report.stages],
         "coverage": [_coverage_row(row) for row in report.coverage],
@@ -125,6 +132,10 @@ def _table(rows: list[dict[str, Any]], schema: pa.Schema, drop: tuple[str, ...])
         for name in drop:
             row.pop(name, None)
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _interval(given: list[str] | None) -> tuple[int, int] | None:
+    return None if given is None else (from_iso(given[0]), from_iso(given[1]))
 
 
 def _coverage_row(row: Coverage) -> dict[str, Any]:

@@ -23,15 +23,16 @@ def narrowed(report: Report, stages: Collection[str], window: tuple[int, int] | 
     """The report of these stages (none: all) in the windows that start in [from, to)."""
     if not stages and window is None:
         return report
-    balances, differences = report.balances, report.differences
+    balances, differences, lags = report.balances, report.differences, report.lags
     books, coverage, findings = report.stages, report.coverage, report.findings
     if stages:
-        balances, differences = _of(balances, stages), _of(differences, stages)
+        balances, differences, lags = (_of(each, stages) for each in (balances, differences, lags))
         books = tuple(each for each in books if each.stage in stages)
         coverage = tuple(each for each in coverage if each.stage in stages)
         findings = tuple(each for each in findings if each.stage in stages)
     if window is not None:
-        balances, differences = _within(balances, *window), _within(differences, *window)
+        tables = (balances, differences, lags)
+        balances, differences, lags = (_within(each, *window) for each in tables)
         books = tuple(_added_up(each, balances) for each in books)
     return replace(
         report,
@@ -41,7 +42,15 @@ def narrowed(report: Report, stages: Collection[str], window: tuple[int, int] | 
         findings=findings,
         balances=balances,
         differences=differences,
+        lags=lags,
+        within=_both(report.within, window),
     )
+
+
+def _both(before: tuple[int, int] | None, window: tuple[int, int] | None) -> tuple[int, int] | None:
+    if before is None or window is None:
+        return before if window is None else window
+    return max(before[0], window[0]), min(before[1], window[1])
 
 
 def _of(table: pa.Table, stages: Collection[str]) -> pa.Table:
