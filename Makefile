@@ -15,7 +15,7 @@ demo: setup  ## Find every planted fault in a pipeline of log files, two Kafka b
 
 test: setup  ## All tests, against real Kafka brokers, S3 and HDFS servers
 	@$(PYTHON_HERE) -m examples.lakes
-	@$(PYTHON_HERE) -m pytest $(ARGS)
+	@$(PYTHON_HERE) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: setup  ## Lint, format, types, and no address or path of this machine in any file
 	@$(PYTHON_HERE) -m ruff check .

@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import pytest
 from hypothesis import settings
 from lakes import bucket, folder, hdfs, lake, s3  # noqa: F401 -- fixtures
 from servers import kafka, keystore, make_topic, own_kafka, second_kafka  # noqa: F401 -- fixtures
@@ -7,3 +8,13 @@ from servers import kafka, keystore, make_topic, own_kafka, second_kafka  # noqa
 # A kernel's first call compiles it, which takes longer than any deadline an example should have.
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
+
+SERVERS = {"kafka", "second_kafka", "own_kafka", "s3", "hdfs", "lake"}
+"""Fixtures that start servers, or ask for one that does."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one set of servers run in one process: a server starts once a test run."""
+    for item in items:
+        if SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("servers"))
