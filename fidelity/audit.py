@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fidelity import reconcile as books
-from fidelity.config import Pipeline
+from fidelity.config import Engine, Pipeline
 from fidelity.edges import path
 from fidelity.errors import FidelityError, StoreError
 from fidelity.report import Report
@@ -48,13 +48,15 @@ def scan(
     as_of: int | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> ScanResult:
     """Read what is new at the stages (none: at all) and commit what was observed.
 
-    Raises ConfigError and StoreError; why stages could not be looked at is in the result's errors.
+    Raises ConfigError, StoreError and EngineError; why stages could not be looked at is in the
+    result's errors.
     """
     store = opened_store(pipeline, create=True)
-    return look(pipeline, store, stages or None, as_of, workers, progress)
+    return look(pipeline, store, stages or None, as_of, workers, progress, engine)
 
 
 def reconcile(
@@ -107,14 +109,17 @@ def audit(
     as_of: int | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> Answer:
     """Scan the stages and those that they come from (none: all), reconcile, keep the run.
 
-    Raises ConfigError, StoreError.
+    Raises ConfigError, StoreError, EngineError.
     """
     needed = {each.name for name in stages for each in path(pipeline, name)}
     looked = [stage.name for stage in pipeline.stages if stage.name in needed]
-    found = scan(pipeline, stages=looked, as_of=as_of, workers=workers, progress=progress)
+    found = scan(
+        pipeline, stages=looked, as_of=as_of, workers=workers, progress=progress, engine=engine
+    )
     answer = reconcile(pipeline, as_of=as_of)
     return Answer(answer.report, (*found.errors, *answer.errors))
 

@@ -54,3 +54,7 @@ class StoreError(FidelityError):
 
 class StampError(FidelityError):
     """A producer's state or manifest cannot be used: held by another process, damaged."""
+
+
+class EngineError(FidelityError):
+    """Spark is not there, cannot be reached, or gave a job up."""

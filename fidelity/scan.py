@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from fidelity import sources
-from fidelity.config import Pipeline, Stage, mask
+from fidelity.config import Engine, Pipeline, Stage, mask
 from fidelity.edges import samples_of
 from fidelity.errors import SourceError, StoreError
-from fidelity.scheduler import Work, cores, grouped
+from fidelity.scheduler import Scheduler, grouped, scheduler
 from fidelity.sources import Plan
 from fidelity.store import Conflict, DataFile, Store, check_spec
 from fidelity.store.merging import lasting, merged
@@ -65,6 +65,7 @@ def scan(
     as_of: int | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> ScanResult:
     """Read what is new at each stage, and commit what was observed.
 
@@ -75,28 +76,28 @@ def scan(
         as_of: a clock that is ahead of ours, microseconds.
         workers: processes that read; by default as the pipeline says, or one for each core.
         progress: told of each stage's bytes.
+        engine: who reads; by default as the pipeline says.
 
     A stage that cannot be looked at does not keep the others from it: see ScanResult.errors.
 
     Raises:
         ConfigError: the store holds what was read by another record spec or window.
         StoreError: the store cannot be read or written. Stages that were committed stay so.
+        EngineError: Spark cannot be had, or gave a task up.
     """
     wanted = {pipeline.stage(name).name for name in stages or ()}
     # A stage is looked at after what it comes from: what it lacks then was there before.
     chosen = [stage for stage in pipeline.stages if not wanted or stage.name in wanted]
     now = max(time.time_ns() // 1000, as_of or 0)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"  # see looks
-    most = workers or pipeline.workers or cores()
+    most = workers or pipeline.workers
     written: set[str] = set()
     committed: set[str] = set()
-    looks = {
-        stage.name: _Look(pipeline, stage, store, name, now, most, progress) for stage in chosen
-    }
+    looks = {stage.name: _Look(pipeline, stage, store, name, now, progress) for stage in chosen}
     try:
-        with Work(most, chosen) as work:
+        with scheduler(engine or pipeline.engine, most, chosen) as work:
             for look in looks.values():
-                work.submit(look.plan())
+                work.submit(look.plan(work))
                 look.settle(work, written, committed)
             for task, result in work.results():
                 written.update([result.file.name] if result.file is not None else [])
@@ -105,7 +106,10 @@ def scan(
     except BaseException:
         store.discard(name, keep=committed)
         raise
-    store.observations_table.discard(written - committed)
+    if work.repeats:
+        store.discard(name, keep=committed)
+    else:
+        store.observations_table.discard(written - committed)
     told = tuple(look.told for look in looks.values() if look.told is not None)
     return ScanResult(name, now, store.version(), told)
 
@@ -119,7 +123,6 @@ class _Look:
     store: Store
     scan: str
     now: int
-    workers: int
     progress: Progress | None
     round: int = 0
     ledger: list[LedgerRow] = field(default_factory=list)
@@ -131,7 +134,7 @@ class _Look:
     bytes_done: int = 0
     told: StageScan | None = None
 
-    def plan(self) -> list[ScanTask]:
+    def plan(self, work: Scheduler) -> list[ScanTask]:
         """Look at the stage; what is new and was not read in an earlier round, as tasks."""
         self.ledger = self.store.ledger(self.stage.name)
         check_spec(self.stage.name, self._spec, self.ledger, self.store)
@@ -147,13 +150,13 @@ class _Look:
             if unit.key in self.done and _still_new(unit, self.done[unit.key][0].unit)
         }
         todo = [unit for unit in self.planned.units if unit.key not in self.done]
-        tasks = [self._task(units) for units in grouped(todo, self.workers)]
+        tasks = [self._task(units) for units in grouped(todo, work.parallelism)] if todo else []
         self.waiting += len(tasks)
         self.bytes_planned += sum(task.size for task in tasks)
         self._tell_progress()
         return tasks
 
-    def take(self, task: ScanTask, result: ScanTaskResult, work: Work) -> None:
+    def take(self, task: ScanTask, result: ScanTaskResult, work: Scheduler) -> None:
         """Keep what a task found; once the stage is out of reach nothing more of it is begun."""
         self.waiting -= 1
         self.bytes_done += task.size
@@ -164,7 +167,7 @@ class _Look:
             self.error = result.error
             self.waiting -= work.withdraw(self.stage.name)
 
-    def settle(self, work: Work, written: set[str], committed: set[str]) -> None:
+    def settle(self, work: Scheduler, written: set[str], committed: set[str]) -> None:
         """Commit, once all tasks are done; note the files written, and those that count."""
         while self.waiting == 0 and self.told is None:
             rows, files = self._outcome()
@@ -176,7 +179,7 @@ class _Look:
             except Conflict:
                 written.update(file.name for file in files)
                 self._go_round()
-                work.submit(self.plan())
+                work.submit(self.plan(work))
             else:
                 committed.update(file.name for file in files)
                 self.told = self._told(rows, commit)

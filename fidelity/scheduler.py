@@ -1,12 +1,16 @@
-"""The local scheduler: even tasks for a pool of processes; tiny ones are done where we are."""
+"""Who does the tasks, and how units are grouped into even ones.
+
+Here is the local scheduler: a pool of processes; tiny tasks are done where we are. The other one is
+in fidelity/spark.
+"""
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from fidelity.config import Stage
+from fidelity.config import Engine, Stage
 from fidelity.tasks import ScanTask, ScanTaskResult, scan_task
 from fidelity.units import Unit
 from fidelity.workers import Pool
@@ -44,6 +48,59 @@ def grouped(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
     return [groups[n] for n in largest_first]
 
 
+class Scheduler(Protocol):
+    """Takes tasks and gives back their results, each once."""
+
+    @property
+    def parallelism(self) -> int:
+        """How many tasks are done at once."""
+        ...
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a task may be begun more than once, and so leave files that nobody told of."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def submit(self, tasks: Sequence[ScanTask]) -> None:
+        """Have the tasks, all of one stage, done."""
+        ...
+
+    def withdraw(self, stage: str) -> int:
+        """Forget the tasks of a stage as far as that can be; how many have no result to come."""
+        ...
+
+    def results(self) -> Iterator[tuple[ScanTask, ScanTaskResult]]:
+        """Tasks and their results as they complete; meanwhile more may be submitted.
+
+        Raises FidelityError: one that a task raised, or that tells why the work cannot go on.
+        """
+        ...
+
+
+def scheduler(engine: Engine, workers: int, stages: Sequence[Stage]) -> Scheduler:
+    """The engine's scheduler.
+
+    Args:
+        engine: who does the tasks.
+        workers: how many at once; 0: as many as there are cores, here or in the cluster.
+        stages: whose tasks may come.
+    """
+    if engine.kind == "spark":
+        from fidelity.spark.work import Work as SparkWork
+
+        return SparkWork(engine, workers)
+    return Work(workers or cores(), stages)
+
+
 class Work:
     """All stages' tasks, done by one pool; by this process if altogether they are tiny.
 
@@ -51,7 +108,10 @@ class Work:
     imports what reading needs while the other stages are being planned.
     """
 
+    repeats = False
+
     def __init__(self, workers: int, stages: Sequence[Stage]) -> None:
+        self.parallelism = workers
         self._pool = Pool(workers, preloaded(stages))
         self._tiny: list[ScanTask] = []
         self._large = False

@@ -12,8 +12,17 @@ import yaml
 from fidelity.cli import app
 from fidelity.config import load
 from fidelity.config.document import parse
-from fidelity.config.loading import KINDS, PIPELINE_KEYS, STAGE_KEYS, TARGET_KEYS
-from fidelity.config.model import Pipeline, Place, RecordSpec, Stage, Targets
+from fidelity.config.loading import ENGINE_KEYS, KINDS, PIPELINE_KEYS, STAGE_KEYS, TARGET_KEYS
+from fidelity.config.model import (
+    ENGINE_VARIABLE,
+    ENGINES,
+    Engine,
+    Pipeline,
+    Place,
+    RecordSpec,
+    Stage,
+    Targets,
+)
 from fidelity.config.record import ENCODINGS, FORMATS, FROM, PLACE_KEYS, RECORD_KEYS, TIME_UNITS
 from fidelity.sources.kafka_options import OPTIONS
 
@@ -47,6 +56,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
         ("Record", (*RECORD_KEYS, *FORMATS, *ENCODINGS, *TIME_UNITS)),
         ("Record", tuple({key for keys in (*PLACE_KEYS.values(), *FROM.values()) for key in keys})),
         ("Targets", (*TARGET_KEYS, "streams")),
+        ("Engine", (*ENGINE_KEYS, *ENGINES, ENGINE_VARIABLE)),
     ],
 )
 def test_every_key_of_the_pipeline_file_is_documented(title: str, keys: tuple[str, ...]) -> None:
@@ -67,6 +77,7 @@ def test_every_attribute_of_the_model_has_its_key_in_the_file() -> None:
     assert {written.get(n, n) for n in Stage.model_fields} - {"name"} == set(STAGE_KEYS)
     assert set(RecordSpec.model_fields) == set(RECORD_KEYS)
     assert set(Targets.model_fields) == set(TARGET_KEYS)
+    assert set(Engine.model_fields) == set(ENGINE_KEYS)
     written = {"builtin": "from", "encoding": "as"}
     keys = {key for keys in PLACE_KEYS.values() for key in keys}
     assert {written.get(name, name) for name in Place.model_fields} == keys

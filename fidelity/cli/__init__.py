@@ -41,8 +41,13 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line. Returns the exit status."""
+    return entered(app, "fidelity", arguments)
+
+
+def entered(program: typer.Typer, name: str, arguments: list[str]) -> int:
+    """Run one command line of a program; errors of the user's are told. Returns its status."""
     try:
-        status = app(arguments, prog_name="fidelity", standalone_mode=False)
+        status = program(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except FidelityError as error:
         return complain(error)

@@ -35,18 +35,27 @@ def audit(
     window: options.InWindow = None,
     as_of: options.AsOf = None,
     workers: options.Workers = None,
+    engine: options.EngineKind = None,
+    master: options.Master = None,
+    conf: options.Conf = None,
     top: options.Top = 10,
     quiet: options.Quiet = False,
     file: options.Output = None,
 ) -> int:
     """Scan what is new at every stage, reconcile, keep the run and print the report."""
     asked = _asked(pipeline, stage, window, as_of, file)
+    chosen = options.engine(engine, master, conf, asked.pipeline.engine)
     from fidelity import audit as made
     from fidelity.cli.progress import Progress
 
-    with Progress(quiet) as told:
+    with Progress(quiet) as shown:
         answer = made.audit(
-            asked.pipeline, stages=asked.stages, as_of=asked.as_of, workers=workers, progress=told
+            asked.pipeline,
+            stages=asked.stages,
+            as_of=asked.as_of,
+            workers=workers,
+            progress=shown,
+            engine=chosen,
         )
     return _tell(answer, asked, json, top, file)
 
@@ -57,25 +66,34 @@ def scan(
     stage: options.Stages = None,
     as_of: options.AsOf = None,
     workers: options.Workers = None,
+    engine: options.EngineKind = None,
+    master: options.Master = None,
+    conf: options.Conf = None,
     quiet: options.Quiet = False,
     file: options.Output = None,
 ) -> int:
     """Read what is new at each stage and keep what was observed."""
     asked = _asked(pipeline, stage, None, as_of, file)
+    chosen = options.engine(engine, master, conf, asked.pipeline.engine)
     from fidelity import audit as made
     from fidelity.cli import scanned
     from fidelity.cli.progress import Progress
 
-    with Progress(quiet) as told:
+    with Progress(quiet) as shown:
         found = made.scan(
-            asked.pipeline, stages=asked.stages, as_of=asked.as_of, workers=workers, progress=told
+            asked.pipeline,
+            stages=asked.stages,
+            as_of=asked.as_of,
+            workers=workers,
+            progress=shown,
+            engine=chosen,
         )
     with output.opened(file) as out:
         if json:
             output.as_json(scanned.document(found), out)
         else:
             out.writelines(f"{line}\n" for line in scanned.as_lines(found))
-    return _told(found.errors)
+    return told(found.errors)
 
 
 def reconcile(
@@ -206,10 +224,10 @@ def _tell(
             terminal.windows(narrowed, output.console(out))
         else:
             terminal.render(narrowed, output.console(out), top)
-    return _told(answer.errors) or (0 if narrowed.verdict in ("pass", "pending") else 1)
+    return told(answer.errors) or (0 if narrowed.verdict in ("pass", "pending") else 1)
 
 
-def _told(errors: Sequence[FidelityError]) -> int:
+def told(errors: Sequence[FidelityError]) -> int:
     """The errors on stderr, after the answer; the worst exit status of theirs."""
     from fidelity.config.masking import mask
 

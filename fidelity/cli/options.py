@@ -4,13 +4,17 @@ import contextlib
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fidelity.errors import UsageError
+
+if TYPE_CHECKING:
+    from fidelity.config import Engine
 
 Window = tuple[int, int]
 """[from, to) in microseconds UTC."""
@@ -74,6 +78,26 @@ Workers = Annotated[
         "--workers", metavar="N", min=1, help="Processes that read. Default: as in the file."
     ),
 ]
+EngineKind = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="local|spark",
+        help="Who reads: processes here, or Spark's tasks. Default: as in the file.",
+    ),
+]
+Master = Annotated[
+    str | None,
+    typer.Option(
+        "--master",
+        metavar="URL",
+        help="Spark's master, for instance spark://host:7077, yarn or local[4].",
+    ),
+]
+Conf = Annotated[
+    list[str] | None,
+    typer.Option("--conf", metavar="NAME=VALUE", help="A setting of Spark's. May be repeated."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no report on stdout.")]
 Output = Annotated[
     Path | None,
@@ -107,6 +131,41 @@ def window(text: str | None, length: int) -> Window | None:
     if end <= start:
         raise UsageError(f"`{text}` ends before it begins.", where="--window")
     return start // length * length, -(-end // length) * length
+
+
+def engine(
+    kind: str | None, master: str | None, conf: Sequence[str] | None, given: "Engine"
+) -> "Engine":
+    """The pipeline file's engine, as the command line changes it. Raises UsageError."""
+    from fidelity.config import Engine
+    from fidelity.config.model import ENGINES
+    from fidelity.config.values import nearest
+
+    if kind is not None and kind not in ENGINES:
+        action = nearest(kind, ENGINES)
+        raise UsageError(
+            f"`{kind}` is not one of {', '.join(ENGINES)}.", where="--engine", action=action
+        )
+    chosen = given if kind in (None, given.kind) else Engine.model_validate({"kind": kind})
+    if chosen.kind == "local" and (master or conf):
+        where = "--master" if master else "--conf"
+        raise UsageError("this is for Spark alone.", where=where, action="Say --engine spark, too.")
+    settings = dict(_setting(text) for text in conf or ())
+    return chosen.model_copy(
+        update={"master": master or chosen.master, "conf": {**chosen.conf, **settings}}
+    )
+
+
+def _setting(text: str) -> tuple[str, str]:
+    from fidelity.config.masking import is_secret, remember
+
+    name, equals, value = text.partition("=")
+    if not equals or not name.startswith("spark."):
+        action = "Write it as spark.executor.memory=4g."
+        raise UsageError("not a setting of Spark's.", where="--conf", action=action)
+    if is_secret(name):
+        remember(value)
+    return name, value
 
 
 def record_id(text: str) -> int:

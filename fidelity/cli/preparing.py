@@ -112,6 +112,11 @@ def _print(pipeline: "Pipeline", out: Any) -> None:
     after = "" if pipeline.retire_after is None else " of silence"
     console.print(f"{'retire':10}{words['retire_after']}{after}")
     console.print(f"{'workers':10}{pipeline.workers or 'one for each core'}")
+    engine = words["engine"]
+    master = f" on {engine['master']}" if "master" in engine else ""
+    console.print(f"{'engine':10}{engine['kind']}{master}")
+    for name, value in engine.get("conf", {}).items():
+        console.print(f"{'':10}{name} = {value}", soft_wrap=True)
     for name, value in words["options"].items():
         console.print(f"{'options':10}{name} = {value}", soft_wrap=True)
     targets = words["targets"]

@@ -8,6 +8,7 @@ from fidelity.config.loading import load
 from fidelity.config.masking import mask, shown_options
 from fidelity.config.model import (
     Encoding,
+    Engine,
     Format,
     Pipeline,
     Place,
@@ -19,6 +20,7 @@ from fidelity.config.model import (
 
 __all__ = [
     "Encoding",
+    "Engine",
     "Format",
     "Pipeline",
     "Place",

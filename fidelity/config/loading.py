@@ -11,18 +11,27 @@ from typing import Any
 from fidelity.config import values
 from fidelity.config.document import Way, parse
 from fidelity.config.masking import is_secret, mask, remember
-from fidelity.config.model import Pipeline, RecordSpec, Stage, Targets, tree_problems
+from fidelity.config.model import (
+    ENGINES,
+    Engine,
+    Pipeline,
+    RecordSpec,
+    Stage,
+    Targets,
+    tree_problems,
+)
 from fidelity.config.reading import Reading, Section, one_of, unknown
 from fidelity.config.record import RECORD_KEYS, format_of, places, record_spec
 from fidelity.errors import ConfigError
 
 PIPELINE_KEYS = (
     "pipeline", "store", "window", "settle", "retire_after", "record", "stages", "targets",
-    "workers", "options",
+    "workers", "engine", "options",
 )  # fmt: skip
 STAGE_KEYS = (
     "kind", "after", "path", "brokers", "topic", "record", "options", "keep", "sample",
 )  # fmt: skip
+ENGINE_KEYS = ("kind", "master", "conf")
 TARGET_KEYS = ("completeness", "duplicates", "unexpected", "flaws")
 KINDS = ("files", "kafka", "manifests")
 
@@ -70,8 +79,30 @@ def _pipeline(read: Reading, folder: str) -> dict[str, Any]:
         "stream_targets": by_stream,
         "workers": read.optional(top, (), "workers", values.whole, 0),
         "store_options": _options(read, top, ()),
+        **_engine(read, top),
         "stages": _stages(read, top, folder),
     }
+
+
+def _engine(read: Reading, top: Section) -> dict[str, Any]:
+    """`engine: spark`, or a section; nothing where the file says nothing: see default_engine."""
+    way: Way = ("engine",)
+    if "engine" not in top:
+        return {}
+    given = top["engine"]
+    if not isinstance(given, dict):
+        kind = read.optional(top, (), "engine", one_of(ENGINES), "")
+        return {"engine": Engine.model_validate({"kind": kind})} if kind else {}
+    section = read.section(given, way, ENGINE_KEYS)
+    kind = read.required(section, way, "kind", one_of(ENGINES)) or ""
+    for key in ("master", "conf"):
+        if kind == "local" and key in section:
+            read.problem((*way, key), "belongs to the engine spark")
+    if not kind:
+        return {}
+    master = read.optional(section, way, "master", values.words, None)
+    conf = _settings(read, section, way, "conf")
+    return {"engine": Engine.model_validate({"kind": kind, "master": master, "conf": conf})}
 
 
 def _window(read: Reading, top: Section) -> int:
@@ -224,9 +255,14 @@ def _shares(read: Reading, given: Section, way: Way) -> dict[str, Any]:
 
 
 def _options(read: Reading, given: Section, way: Way) -> dict[str, str]:
-    here = (*way, "options")
+    return _settings(read, given, way, "options")
+
+
+def _settings(read: Reading, given: Section, way: Way, key: str) -> dict[str, str]:
+    """Names and values that are somebody else's; those that are secret are masked from now on."""
+    here = (*way, key)
     options = {}
-    for name, value in read.section(given.get("options"), here, None).items():
+    for name, value in read.section(given.get(key), here, None).items():
         if not isinstance(value, str):
             read.problem((*here, name), "must be a single value")
             continue

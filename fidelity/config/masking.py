@@ -25,6 +25,11 @@ def remember(value: str) -> None:
         _known.add(value)
 
 
+def remembered() -> tuple[str, ...]:
+    """The values that `mask` takes out, for a process elsewhere that is to mask them as well."""
+    return tuple(sorted(_known))
+
+
 def mask(text: str) -> str:
     """The text without users and passwords in addresses, and without any remembered secret."""
     for value in sorted(_known, key=len, reverse=True):

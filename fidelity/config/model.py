@@ -4,6 +4,7 @@ Invariant: a Pipeline that exists has one source, and every stage comes after th
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,14 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fidelity.config.masking import mask
 from fidelity.config.values import nearest, regex
-from fidelity.errors import UsageError
+from fidelity.errors import ConfigError, UsageError
 
 Format = Literal["json", "text", "parquet", "manifest"]
 Encoding = Literal["auto", "hex", "int", "sequence", "opaque"]
 TimeUnit = Literal["auto", "iso", "s", "ms", "us", "ns"]
 Builtin = Literal["key", "timestamp", "topic", "content", "line_start"]
 Kind = Literal["files", "kafka", "manifests"]
+EngineKind = Literal["local", "spark"]
 
+ENGINES = ("local", "spark")
+ENGINE_VARIABLE = "FIDELITY_ENGINE"
 PLACES = ("field", "header", "regex", "path", "constant", "builtin")
 
 
@@ -106,6 +110,26 @@ class Targets(_Model):
     flaws: float | None = Field(default=None, ge=0, le=1)
 
 
+class Engine(_Model):
+    """Who reads: processes of this machine, or the tasks of a Spark cluster."""
+
+    kind: EngineKind = "local"
+    master: str | None = None  # Spark's; None: of the session that is there, else all cores here
+    conf: dict[str, str] = Field(default={}, repr=False)  # Spark's; may hold secrets
+
+
+def default_engine() -> Engine:
+    """What the environment says, for pipeline files that say nothing. Raises ConfigError."""
+    name = os.environ.get(ENGINE_VARIABLE) or "local"
+    if name not in ENGINES:
+        raise ConfigError(
+            f"`{name}` is not one of {', '.join(ENGINES)}.",
+            where=f"environment variable {ENGINE_VARIABLE}",
+            action=nearest(name, ENGINES),
+        )
+    return Engine.model_validate({"kind": name})
+
+
 class Pipeline(_Model):
     """One audited pipeline. Times are microseconds."""
 
@@ -119,6 +143,7 @@ class Pipeline(_Model):
     targets: Targets = Targets()
     stream_targets: dict[str, Targets] = {}
     workers: int = Field(default=0, ge=0)  # 0: as many as there are cores
+    engine: Engine = Field(default_factory=default_engine)
     store_options: dict[str, str] = Field(default={}, repr=False)
 
     @model_validator(mode="after")

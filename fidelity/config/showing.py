@@ -6,7 +6,7 @@ Law: but for what is masked, a file with these words is read as the same pipelin
 from typing import Any
 
 from fidelity.config.masking import mask, shown_options
-from fidelity.config.model import PLACES, Pipeline, Place, Stage, Targets
+from fidelity.config.model import PLACES, Engine, Pipeline, Place, Stage, Targets
 from fidelity.config.record import PARTS
 from fidelity.config.values import duration_text, share_text
 
@@ -20,6 +20,7 @@ def shown(pipeline: Pipeline) -> dict[str, Any]:
         "settle": duration_text(pipeline.settle),
         "retire_after": _or_never(pipeline.retire_after),
         "workers": str(pipeline.workers),
+        "engine": _engine(pipeline.engine),
         "stages": {stage.name: _stage(stage) for stage in pipeline.stages},
         "targets": {
             **_targets(pipeline.targets),
@@ -47,6 +48,12 @@ def shown_place(place: Place) -> str | dict[str, str]:
     if key == "field" and not how and value != "content":
         return str(value)
     return {"from" if key == "builtin" else key: mask(value), **how}
+
+
+def _engine(engine: Engine) -> dict[str, Any]:
+    words: dict[str, Any] = {"kind": engine.kind}
+    words |= {"master": mask(engine.master)} if engine.master is not None else {}
+    return words | ({"conf": shown_options(engine.conf)} if engine.conf else {})
 
 
 def _or_never(duration: int | None) -> str:
