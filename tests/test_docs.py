@@ -19,10 +19,12 @@ from fidelity.config.model import (
     Engine,
     Pipeline,
     Place,
+    Publish,
     RecordSpec,
     Stage,
     Targets,
 )
+from fidelity.config.publishing import PUBLISH_KEYS
 from fidelity.config.record import ENCODINGS, FORMATS, FROM, PLACE_KEYS, RECORD_KEYS, TIME_UNITS
 from fidelity.sources.kafka_options import OPTIONS
 
@@ -57,6 +59,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
         ("Record", tuple({key for keys in (*PLACE_KEYS.values(), *FROM.values()) for key in keys})),
         ("Targets", (*TARGET_KEYS, "streams")),
         ("Engine", (*ENGINE_KEYS, *ENGINES, ENGINE_VARIABLE)),
+        ("Publish", PUBLISH_KEYS),
     ],
 )
 def test_every_key_of_the_pipeline_file_is_documented(title: str, keys: tuple[str, ...]) -> None:
@@ -78,6 +81,7 @@ def test_every_attribute_of_the_model_has_its_key_in_the_file() -> None:
     assert set(RecordSpec.model_fields) == set(RECORD_KEYS)
     assert set(Targets.model_fields) == set(TARGET_KEYS)
     assert set(Engine.model_fields) == set(ENGINE_KEYS)
+    assert set(Publish.model_fields) == set(PUBLISH_KEYS)
     written = {"builtin": "from", "encoding": "as"}
     keys = {key for keys in PLACE_KEYS.values() for key in keys}
     assert {written.get(name, name) for name in Place.model_fields} == keys

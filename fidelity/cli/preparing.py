@@ -1,5 +1,6 @@
 """`init` and `check-config`: to a pipeline file that says what was meant."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,8 +125,19 @@ def _print(pipeline: "Pipeline", out: Any) -> None:
     for name, shares in {"": targets, **streams}.items():
         told = ", ".join(f"{key} {share}" for key, share in shares.items())
         console.print(f"{'targets':10}{f'{name}: ' if name else ''}{told}", soft_wrap=True)
+    for line in _published(words.get("publish", {})):
+        console.print(f"{'publish':10}{line}", soft_wrap=True)
     console.print()
     console.print(_tree(pipeline, words["stages"]), soft_wrap=True)
+
+
+def _published(words: dict[str, Any], before: str = "") -> Iterator[str]:
+    """`star s3://...`, a line for each destination and option."""
+    for name, value in words.items():
+        if isinstance(value, dict):
+            yield from _published(value, f"{before}{name} ")
+        else:
+            yield f"{before}{name} {value}"
 
 
 def _tree(pipeline: "Pipeline", words: dict[str, Any]) -> "Tree":

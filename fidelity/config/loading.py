@@ -10,7 +10,7 @@ from typing import Any
 
 from fidelity.config import values
 from fidelity.config.document import Way, parse
-from fidelity.config.masking import is_secret, mask, remember
+from fidelity.config.masking import mask
 from fidelity.config.model import (
     ENGINES,
     Engine,
@@ -20,13 +20,22 @@ from fidelity.config.model import (
     Targets,
     tree_problems,
 )
-from fidelity.config.reading import Reading, Section, one_of, unknown
+from fidelity.config.publishing import publish_of
+from fidelity.config.reading import (
+    Reading,
+    Section,
+    located,
+    one_of,
+    options_of,
+    settings_of,
+    unknown,
+)
 from fidelity.config.record import RECORD_KEYS, format_of, places, record_spec
 from fidelity.errors import ConfigError
 
 PIPELINE_KEYS = (
     "pipeline", "store", "window", "settle", "retire_after", "record", "stages", "targets",
-    "workers", "engine", "options",
+    "workers", "engine", "options", "publish",
 )  # fmt: skip
 STAGE_KEYS = (
     "kind", "after", "path", "brokers", "topic", "record", "options", "keep", "sample",
@@ -78,7 +87,8 @@ def _pipeline(read: Reading, folder: str) -> dict[str, Any]:
         "targets": targets,
         "stream_targets": by_stream,
         "workers": read.optional(top, (), "workers", values.whole, 0),
-        "store_options": _options(read, top, ()),
+        "store_options": options_of(read, top, ()),
+        "publish": publish_of(read, top, folder),
         **_engine(read, top),
         "stages": _stages(read, top, folder),
     }
@@ -101,7 +111,7 @@ def _engine(read: Reading, top: Section) -> dict[str, Any]:
     if not kind:
         return {}
     master = read.optional(section, way, "master", values.words, None)
-    conf = _settings(read, section, way, "conf")
+    conf = settings_of(read, section, way, "conf")
     return {"engine": Engine.model_validate({"kind": kind, "master": master, "conf": conf})}
 
 
@@ -161,7 +171,7 @@ def _stage(
     options = {
         # A certificate's file is found from the pipeline file's folder, like any other path.
         key: located(value, folder) if key.endswith(".location") else value
-        for key, value in _options(read, given, way).items()
+        for key, value in options_of(read, given, way).items()
     }
     if "topic" in given:
         _check_client(read, options, (*way, "options"))
@@ -254,31 +264,6 @@ def _shares(read: Reading, given: Section, way: Way) -> dict[str, Any]:
     return {key: share for key, share in shares.items() if share is not None}
 
 
-def _options(read: Reading, given: Section, way: Way) -> dict[str, str]:
-    return _settings(read, given, way, "options")
-
-
-def _settings(read: Reading, given: Section, way: Way, key: str) -> dict[str, str]:
-    """Names and values that are somebody else's; those that are secret are masked from now on."""
-    here = (*way, key)
-    options = {}
-    for name, value in read.section(given.get(key), here, None).items():
-        if not isinstance(value, str):
-            read.problem((*here, name), "must be a single value")
-            continue
-        options[name] = value
-        if is_secret(name) or (*here, name) in read.document.secret:
-            remember(value)
-    return options
-
-
 def _escaped(folder: str) -> str:
     """A folder as a pattern: only what the user wrote is special in it."""
     return re.sub(r"[*?\[{]", r"[\g<0>]", folder)
-
-
-def located(path: str, folder: str) -> str:
-    """A local path, from the pipeline file's folder; an address stays as it is."""
-    if "://" in path or not path:
-        return path
-    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))

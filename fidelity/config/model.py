@@ -130,6 +130,14 @@ def default_engine() -> Engine:
     return Engine.model_validate({"kind": name})
 
 
+class Publish(_Model):
+    """Where a run goes besides the store. What is empty is not written."""
+
+    star: str = ""  # the folder of the Parquet star: local path, s3://, gs://, hdfs://
+    # Settings of the star's file system. They hold secrets: never in a repr.
+    options: dict[str, str] = Field(default={}, repr=False)
+
+
 class Pipeline(_Model):
     """One audited pipeline. Times are microseconds."""
 
@@ -145,6 +153,7 @@ class Pipeline(_Model):
     workers: int = Field(default=0, ge=0)  # 0: as many as there are cores
     engine: Engine = Field(default_factory=default_engine)
     store_options: dict[str, str] = Field(default={}, repr=False)
+    publish: Publish = Publish()
 
     @model_validator(mode="after")
     def _a_tree(self) -> "Pipeline":

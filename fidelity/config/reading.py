@@ -1,9 +1,11 @@
 """Taking values out of a document, noting what is wrong with each and going on."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from fidelity.config.document import Document, Way
+from fidelity.config.masking import is_secret, remember
 from fidelity.config.values import nearest, words
 
 T = TypeVar("T")
@@ -107,3 +109,29 @@ def unknown(key: str, valid: Iterable[str]) -> str:
     """What to say of a key that does not exist."""
     names = list(valid)
     return f"unknown key. {nearest(key, names) or 'Known are ' + ', '.join(names) + '.'}"
+
+
+def options_of(read: Reading, given: Section, way: Way) -> dict[str, str]:
+    """The settings of a client under `options`."""
+    return settings_of(read, given, way, "options")
+
+
+def settings_of(read: Reading, given: Section, way: Way, key: str) -> dict[str, str]:
+    """Names and values that are somebody else's; those that are secret are masked from now on."""
+    here = (*way, key)
+    options = {}
+    for name, value in read.section(given.get(key), here, None).items():
+        if not isinstance(value, str):
+            read.problem((*here, name), "must be a single value")
+            continue
+        options[name] = value
+        if is_secret(name) or (*here, name) in read.document.secret:
+            remember(value)
+    return options
+
+
+def located(path: str, folder: str) -> str:
+    """A local path, from the pipeline file's folder; an address stays as it is."""
+    if "://" in path or not path:
+        return path
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))

@@ -6,7 +6,7 @@ Law: but for what is masked, a file with these words is read as the same pipelin
 from typing import Any
 
 from fidelity.config.masking import mask, shown_options
-from fidelity.config.model import PLACES, Engine, Pipeline, Place, Stage, Targets
+from fidelity.config.model import PLACES, Engine, Pipeline, Place, Publish, Stage, Targets
 from fidelity.config.record import PARTS
 from fidelity.config.values import duration_text, share_text
 
@@ -27,7 +27,7 @@ def shown(pipeline: Pipeline) -> dict[str, Any]:
             "streams": {name: _targets(t) for name, t in pipeline.stream_targets.items()},
         },
         "options": shown_options(pipeline.store_options),
-    }
+    } | _publish(pipeline.publish)
 
 
 def place_text(place: Place) -> str:
@@ -54,6 +54,13 @@ def _engine(engine: Engine) -> dict[str, Any]:
     words: dict[str, Any] = {"kind": engine.kind}
     words |= {"master": mask(engine.master)} if engine.master is not None else {}
     return words | ({"conf": shown_options(engine.conf)} if engine.conf else {})
+
+
+def _publish(publish: Publish) -> dict[str, Any]:
+    """Nothing where nothing is published."""
+    words: dict[str, Any] = {"star": mask(publish.star)} if publish.star else {}
+    words |= {"options": shown_options(publish.options)} if publish.options else {}
+    return {"publish": words} if words else {}
 
 
 def _or_never(duration: int | None) -> str:

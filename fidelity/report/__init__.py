@@ -183,6 +183,7 @@ class Report:
     findings: tuple[Finding, ...]  # worst first
     lags: pa.Table = field(default_factory=LAGS.empty_table)  # LAGS
     within: tuple[int, int] | None = None  # narrowed to windows that start in [from, to)
+    only: tuple[str, ...] = ()  # narrowed to these stages; none: all
 
     def worst(self, at_most: int) -> list[dict[str, Any]]:
         """The balances that are not pass, failed ones first, then those that miss most."""

@@ -85,6 +85,7 @@ def parse(text: str) -> Report:
         # A run that was kept before there were such members has none.
         lags=_table(doc.get("lags", []), LAGS, drop=()),
         within=_interval(doc.get("within")),
+        only=tuple(doc.get("only", ())),
     )
 
 
@@ -99,6 +100,7 @@ def _head(report: Report) -> dict[str, Any]:
         "window_us": report.window,
         "settle_us": report.settle,
         "within": None if report.within is None else [iso(at) for at in report.within],
+        "only": list(report.only),
         "collision_budget": asdict(report.collision_budget),
         "stages": [{**asdict(row), "reasons": list(row.reasons)} for row in report.stages],
         "coverage": [_coverage_row(row) for row in report.coverage],

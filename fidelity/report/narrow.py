@@ -44,6 +44,7 @@ def narrowed(report: Report, stages: Collection[str], window: tuple[int, int] | 
         differences=differences,
         lags=lags,
         within=_both(report.within, window),
+        only=tuple(stages) or report.only,
     )
 
 

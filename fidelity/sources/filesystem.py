@@ -61,7 +61,10 @@ class Filesystem(Protocol):
         """A file open for reading at any place."""
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a small file whole or not at all."""
+        """Write a small file whole or not at all, its folder too if need be."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
 
 
 class Local:
@@ -121,7 +124,7 @@ class Local:
     def write(self, path: str, content: bytes) -> None:
         """Write a small file whole or not at all, its folder too if need be."""
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        draft = f"{path}.{os.getpid()}.tmp"
+        draft = draft_of(path)
         try:
             with open(draft, "wb") as file:
                 file.write(content)
@@ -132,6 +135,17 @@ class Local:
             with suppress(OSError):
                 os.unlink(draft)
             raise
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            os.unlink(_real(path))
+
+
+def draft_of(path: str) -> str:
+    """Where a file is written before it gets its name: readers of folders pass over hidden ones."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.{os.getpid()}.tmp"
 
 
 _BYTE = re.compile(rb"\\x([0-9a-f]{2})")

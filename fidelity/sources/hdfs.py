@@ -10,7 +10,7 @@ import pyarrow as pa
 from hdfs_native import Client, WriteOptions
 
 from fidelity.errors import ConfigError
-from fidelity.sources.filesystem import Entry, Filesystem
+from fidelity.sources.filesystem import Entry, Filesystem, draft_of
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Hdfs:
     def write(self, path: str, content: bytes) -> None:
         """Write a small file whole or not at all, its folder too if need be."""
         key = self._key(path)
-        draft = f"{key}.{os.getpid()}.tmp"
+        draft = draft_of(key)
         options = WriteOptions(overwrite=True, create_parent=True)
 
         def written() -> list[None]:
@@ -82,6 +82,10 @@ class Hdfs:
             return []
 
         self._asked(written)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        self._asked(lambda: [self._client.delete(self._key(path))])
 
     def _asked(self, question: Callable[[], Iterable[T]]) -> list[T]:
         with _as_os_error():

@@ -62,6 +62,11 @@ class ObjectStore:
         with self._inner.open_output_stream(self._key(path), compression=None) as stream:
             stream.write(content)
 
+    def remove(self, path: str) -> None:
+        """Remove an object, if it is there."""
+        with suppress(FileNotFoundError):
+            self._inner.delete_file(self._key(path))
+
 
 def object_store(scheme: str, settings: dict[str, str]) -> Filesystem:
     """The store of a scheme (s3, gs and their other names), with a stage's options.

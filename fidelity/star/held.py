@@ -1,0 +1,103 @@
+"""What a star holds: its publications and their statements, and which of them count.
+
+Laws: what does not count any more never counts again, so it may be removed at any time. What is
+read here was written before it was referred to: the runs are read first.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fidelity.questions import ask, connect, question
+from fidelity.star.place import Place
+from fidelity.star.schema import DIM_RUN, DIM_STATEMENT
+
+_NAMED = pa.field("file", pa.string())
+RUNS = DIM_RUN.schema.append(_NAMED)
+STATEMENTS = DIM_STATEMENT.schema.append(_NAMED)
+
+
+@dataclass(frozen=True)
+class Held:
+    """The rows of dim_run's and dim_statement's files, each with the `file` that it is in."""
+
+    runs: pa.Table
+    statements: pa.Table
+
+    @classmethod
+    def of(cls, place: Place) -> "Held":
+        """What is there now. Raises StoreError."""
+        runs = place.read_all(DIM_RUN)
+        return cls(runs, place.read_all(DIM_STATEMENT))
+
+    def with_more(self, part: str, run: pa.Table, statements: pa.Table) -> "Held":
+        """And what was just written as `part`."""
+        return Held(
+            pa.concat_tables([self.runs, _named(run, part)]),
+            pa.concat_tables([self.statements, _named(statements, part)]),
+        )
+
+    @cached_property
+    def _asked(self) -> duckdb.DuckDBPyConnection:
+        connection = connect()
+        connection.register("dim_run_files", self.runs)
+        connection.register("dim_statement_files", self.statements)
+        for name in ("star_runs", "star_statements"):
+            connection.execute(f"CREATE TEMP VIEW {name} AS {question(name)}")
+        return connection
+
+    @cached_property
+    def marked_runs(self) -> pa.Table:
+        """The rows of dim_run, with `live`."""
+        return self._asked.execute("FROM star_runs").to_arrow_table()
+
+    @cached_property
+    def marked(self) -> pa.Table:
+        """The rows of dim_statement, with `live`, `known` and what they are of."""
+        return self._asked.execute("FROM star_statements").to_arrow_table()
+
+    def publication(self, pipeline: str, run: str) -> dict[str, Any] | None:
+        """The row of dim_run that counts for a run, times in microseconds."""
+        own = pc.and_(
+            pc.equal(self.marked_runs["pipeline"], pipeline),
+            pc.equal(self.marked_runs["run"], run),
+        )
+        rows = self.marked_runs.filter(pc.and_(own, self.marked_runs["live"]))
+        found = rows.select(["run_key", "published_at", "content"])
+        at = found.set_column(1, "published_at", found["published_at"].cast(pa.int64()))
+        return next(iter(at.to_pylist()), None)
+
+    def baseline(self, pipeline: str, as_of: int, run: str) -> dict[int, tuple[int, int]]:
+        """(digest, rows) of each window as the newest run before this one told it."""
+        rows = ask(self._asked, "star_baseline", pipeline=pipeline, as_of=as_of, run=run).fetchall()
+        return {window: (digest, count) for window, digest, count in rows}
+
+    def dead_files(self) -> tuple[list[str], list[str]]:
+        """The parts of dim_run and of dim_statement none of whose rows counts any more."""
+        runs = self.marked_runs.select(["file", "live"]).append_column(
+            "known", pa.repeat(pa.scalar(True), len(self.marked_runs))
+        )
+        return _all_dead(runs), _all_dead(self.marked.select(["file", "live", "known"]))
+
+    def dead_parts(self) -> Iterable[tuple[str, Any]]:
+        """(part, day) of the facts' files none of whose rows counts any more."""
+        rows = self.marked.select(["part", "day", "live", "known"])
+        found = rows.group_by(["part", "day"]).aggregate([("live", "any"), ("known", "all")])
+        dead = pc.and_(pc.invert(found["live_any"]), found["known_all"])
+        return [(row["part"], row["day"]) for row in found.filter(dead).to_pylist()]
+
+
+def _named(rows: pa.Table, part: str) -> pa.Table:
+    return rows.append_column(_NAMED, pa.repeat(pa.scalar(part), len(rows)))
+
+
+def _all_dead(rows: pa.Table) -> list[str]:
+    found = rows.group_by("file").aggregate([("live", "any"), ("known", "all")])
+    dead = pc.and_(pc.invert(found["live_any"]), found["known_all"])
+    names: list[str] = found.filter(dead)["file"].to_pylist()
+    return names
