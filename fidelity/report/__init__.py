@@ -6,7 +6,7 @@ each row that has an `expected`: expected = delivered + lost + in_flight + filte
 observed = delivered + duplicates + unexpected.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -21,6 +21,12 @@ Kind = Literal["lost", "duplicate", "unexpected"]
 
 EVIDENCE: tuple[Evidence, ...] = ("digest", "peeled", "traced", "counts")
 """From nothing to explain to the weakest: a total rests on the last one that its rows have."""
+
+COUNTS = (
+    "observed", "expected", "delivered", "lost", "in_flight", "filtered", "unaudited",
+    "duplicates", "unexpected",
+)  # fmt: skip
+"""The columns of balances that add up."""
 
 TIME = pa.timestamp("us", "UTC")
 
@@ -196,6 +202,12 @@ class Report:
             )
         )
         return rows[:at_most]
+
+
+def worst_verdict(verdicts: Collection[Verdict]) -> Verdict:
+    """Any fail, else any unknown, else any pass, else pending; unknown of none."""
+    order: tuple[Verdict, ...] = ("fail", "unknown", "pass", "pending")
+    return next((verdict for verdict in order if verdict in verdicts), "unknown")
 
 
 def rows_of(table: pa.Table, column: str, values: Sequence[Any]) -> list[dict[str, Any]]:

@@ -3,20 +3,23 @@
 The watermark and the findings stay those of the whole: a hole elsewhere is still a hole.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fidelity.report import EVIDENCE, Books, Report, Verdict, with_plain_window
+from fidelity.report import (
+    COUNTS,
+    EVIDENCE,
+    Books,
+    Report,
+    Verdict,
+    with_plain_window,
+    worst_verdict,
+)
 from fidelity.report.nines import nines
-
-_SUMS = (
-    "observed", "expected", "delivered", "lost", "in_flight", "filtered", "unaudited",
-    "duplicates", "unexpected",
-)  # fmt: skip
 
 
 def narrowed(report: Report, stages: Collection[str], window: tuple[int, int] | None) -> Report:
@@ -36,7 +39,7 @@ def narrowed(report: Report, stages: Collection[str], window: tuple[int, int] | 
         books = tuple(_added_up(each, balances) for each in books)
     return replace(
         report,
-        verdict=_worst([each.verdict for each in books if each.windows or window is None]),
+        verdict=worst_verdict([each.verdict for each in books if each.windows or window is None]),
         stages=books,
         coverage=coverage,
         findings=findings,
@@ -69,7 +72,7 @@ def _added_up(books: Books, balances: pa.Table) -> Books:
     if books.against is not None:
         against = pc.equal(balances["against"], books.against)
     rows = balances.filter(pc.and_(pc.equal(balances["stage"], books.stage), against))
-    sums: dict[str, Any] = {name: pc.sum(rows[name]).as_py() or 0 for name in _SUMS}
+    sums: dict[str, Any] = {name: pc.sum(rows[name]).as_py() or 0 for name in COUNTS}
     source = books.against is None
     due = sums["expected"] - sums["filtered"]
     proof = nines(due - sums["delivered"], due) if not source else nines(0, 0)
@@ -84,7 +87,7 @@ def _added_up(books: Books, balances: pa.Table) -> Books:
         nines_high=proof.high,
         measurable=bool(pc.all(rows["measurable"]).as_py()),
         evidence=evidence[-1] if evidence else None,
-        verdict=_worst(rows["verdict"].to_pylist()),
+        verdict=worst_verdict(rows["verdict"].to_pylist()),
         reasons=tuple(sorted({why for each in rows["reasons"].to_pylist() for why in each})),
         windows=_windows(rows),
     )
@@ -96,11 +99,5 @@ def _windows(rows: pa.Table) -> dict[str, int]:
     for window, verdict in zip(windows, rows["verdict"].to_pylist(), strict=True):
         verdicts.setdefault(window, []).append(verdict)
     # A window with one stream pending is pending, though another's part of it passed.
-    told = ["pending" if "pending" in each else _worst(each) for each in verdicts.values()]
+    told = ["pending" if "pending" in each else worst_verdict(each) for each in verdicts.values()]
     return {verdict: told.count(verdict) for verdict in sorted(set(told))}
-
-
-def _worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """Any fail, else any unknown, else any pass, else pending; unknown of none."""
-    order: tuple[Verdict, ...] = ("fail", "unknown", "pass", "pending")
-    return next((verdict for verdict in order if verdict in verdicts), "unknown")
