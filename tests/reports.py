@@ -1,5 +1,6 @@
 """Reports made by hand, for the tests of renderings: any stage, stream and origin, any figures."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from fidelity.observe import groups
 from fidelity.report import (
     BALANCES,
     COUNTS,
     DIFFERENCES,
+    LAGS,
     Books,
     Collisions,
     Coverage,
@@ -61,6 +64,7 @@ class Row:
             "verdict": self.verdict,
             "settled": True,
             "reasons": [],
+            "surplus_shown": True,
         }
 
 
@@ -124,6 +128,21 @@ def report_of(
         differences=pa.Table.from_pylist([d.difference() for d in differences], schema=DIFFERENCES),
         findings=(),
     )
+
+
+LagRow = tuple[str, int, str, bool, bool, list[int]]
+"""Stage, number of the window, stream, settled, seen, and the lags in microseconds."""
+
+
+def lags_of(rows: Sequence[LagRow]) -> pa.Table:
+    """The lags of a report (LAGS) as histograms. Quantiles of a row are of no use here."""
+    table = []
+    for stage, window, stream, settled, seen, lags in rows:
+        counts = Counter(int(groups.lag_bucket(lag)) for lag in lags)
+        buckets = [{"bucket": b, "records": counts[b]} for b in sorted(counts)]
+        where = {"stage": stage, "window": START + window * WINDOW, "stream": stream}
+        table.append(where | {"settled": settled, "seen": seen, "buckets": buckets})
+    return pa.Table.from_pylist(table, schema=LAGS)
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=300) | st.sampled_from(

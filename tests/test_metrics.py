@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -15,9 +16,22 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as older_of
 from put_protocol import parsed, unescaped
 from reconcile_model import World, chain, run_of
-from reports import DIFFERING, NAMES, ROWS, START, WINDOW, Differing, Row, report_of
+from reports import (
+    DIFFERING,
+    NAMES,
+    ROWS,
+    START,
+    WINDOW,
+    Differing,
+    LagRow,
+    Row,
+    lags_of,
+    report_of,
+)
 
 from fidelity.errors import FidelityError
+from fidelity.observe import groups
+from fidelity.observe.observations import lag_upper
 from fidelity.report import COUNTS, Coverage, Finding, Report, metrics, openmetrics, opentsdb
 from fidelity.report.json import document
 from fidelity.report.metrics import METRICS
@@ -233,18 +247,48 @@ def test_streams_beyond_the_limit_are_added_up_and_told() -> None:
     rows = [Row(stage=stage, stream=f"s{n:04}", delivered=n) for stage in "ab" for n in range(most)]
     rows += [Row(stage="b", stream=f"t{n}", lost=1, verdict="fail") for n in range(3)]
     report = report_of(rows)
-    found = put(report)  # quicker to parse
-    assert found["fidelity_other_streams", labels(pipeline="logs")] == 3
-    where = {"pipeline": "logs", "against": "source"}
-    other = labels(**where, stage="a", stream="_other")
-    assert found["fidelity_delivered_records", other] == 0 + 1 + 2
+    found = {metric.name: dict(samples) for metric, samples in metrics.families(report)}
+    assert found["fidelity_other_streams"] == {("logs",): 3}
+    assert found["fidelity_delivered_records"]["logs", "a", "source", "_other"] == 0 + 1 + 2
     for n in range(3):  # what fails is never among the others
-        assert found["fidelity_lost_records", labels(**where, stage="b", stream=f"t{n}")] == 1
+        assert found["fidelity_lost_records"]["logs", "b", "source", f"t{n}"] == 1
     for books in report.stages:
-        mine = {("stage", books.stage)}
-        told = [v for (n, w), v in found.items() if n == "fidelity_expected_records" and w > mine]
+        told = [v for w, v in found["fidelity_expected_records"].items() if w[1] == books.stage]
         assert sum(told) == books.expected
         assert len(told) <= most + 1
+
+
+LAGS = st.lists(
+    st.tuples(
+        st.sampled_from(["logs", "lake"]), st.integers(0, 2), st.sampled_from(["a", "b", "_other"]),
+        st.booleans(), st.booleans(), st.lists(st.integers(-(10**7), 10**10), max_size=9),
+    ),
+    unique_by=lambda row: row[:3], max_size=8,
+)  # fmt: skip
+
+
+@given(LAGS)
+def test_lags_are_those_of_settled_windows_that_were_seen(rows: list[LagRow]) -> None:
+    report = replace(report_of([Row(window=1)]), lags=lags_of(rows))
+    found = {metric.name: dict(samples) for metric, samples in metrics.families(report)}
+    for name, windows in (
+        ("fidelity_lag_seconds", (0, 1, 2)),
+        ("fidelity_newest_lag_seconds", (1,)),
+    ):
+        lags: dict[tuple[str, str], list[int]] = {}
+        for stage, window, stream, settled, seen, each in rows:
+            if settled and seen and window in windows and each:
+                lags.setdefault((stage, called(stream)), []).extend(each)
+        expected = {
+            ("logs", *where, f"{share:g}"): upper(sorted(each)[math.ceil(len(each) * share) - 1])
+            for where, each in lags.items()
+            for share in (0.5, 0.9, 0.99, 1)
+        }
+        assert found.get(name, {}) == expected
+
+
+def upper(lag: int) -> float:
+    return lag_upper(int(groups.lag_bucket(lag))) / 1e6
 
 
 def test_origins_are_told_on_request_and_their_number_is_limited() -> None:

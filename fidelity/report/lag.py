@@ -3,14 +3,16 @@
 Law: histograms add up, bucket by bucket; a quantile is told of the sum, never made from quantiles.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fidelity.observe.observations import lag_upper
+from fidelity.report import LAG_BUCKETS
 
 QUANTILES = {
     "p50_us": Fraction(1, 2),
@@ -58,3 +60,27 @@ def bounds(buckets: NDArray[np.float64], bound: Callable[[int], int] = lag_upper
 def quantile_columns(buckets: pa.Array) -> dict[str, pa.Array]:
     """The columns of QUANTILES, of histograms."""
     return {name: bounds(quantile_buckets(buckets, share)) for name, share in QUANTILES.items()}
+
+
+def added_up(lags: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """The histograms of `report.LAGS` summed by some of its columns: these, measured, QUANTILES."""
+    buckets = lags["buckets"].combine_chunks()
+    parts, row = pc.list_flatten(buckets), pc.list_parent_indices(buckets)
+    columns = {key: lags[key].combine_chunks().take(row) for key in keys}
+    columns |= {name: pc.struct_field(parts, name) for name in ("bucket", "records")}
+    by = [*keys, "bucket"]
+    sums = pa.table(columns).group_by(by, use_threads=False).aggregate([("records", "sum")])
+    sums = sums.sort_by([(key, "ascending") for key in by]).combine_chunks()
+    sizes = sums.group_by(list(keys), use_threads=False).aggregate(
+        [("bucket", "count"), ("records_sum", "sum")]
+    )
+    offsets = np.concatenate([[0], np.cumsum(sizes["bucket_count"].to_numpy())])
+    pairs = [_array(sums[name]) for name in ("bucket", "records_sum")]
+    whole = pa.StructArray.from_arrays(pairs, fields=list(LAG_BUCKETS.value_type))
+    histograms = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), whole)
+    found = {key: sizes[key] for key in keys} | {"measured": sizes["records_sum_sum"]}
+    return pa.table(found | quantile_columns(histograms))
+
+
+def _array(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

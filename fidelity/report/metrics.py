@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from fidelity.report import Books, Coverage, Report, Verdict, with_plain_window
+from fidelity.report import Books, Coverage, Report, Verdict, lag, with_plain_window
 from fidelity.report.streams import (
+    OTHER,
     Origin,
     StreamBooks,
     by_origin,
     by_stream,
     limited,
     limited_origins,
+    named,
 )
 from fidelity.units import FLAWS
 
@@ -52,12 +55,24 @@ class Facts:
         copies = by_origin(self.report.differences) if self.with_origins else {}
         return limited_origins(copies, MOST_ORIGINS, self.other_streams)
 
-    @property
+    @cached_property
     def newest_settled(self) -> int | None:
-        """The end of the newest settled window, microseconds."""
+        """The start of the newest settled window, microseconds."""
         settled = self.report.balances.filter(self.report.balances["settled"])
-        newest = pc.max(with_plain_window(settled)["window"]).as_py()
-        return None if newest is None else newest + self.report.window
+        newest: int | None = pc.max(with_plain_window(settled)["window"]).as_py()
+        return newest
+
+    @cached_property
+    def lags(self) -> pa.Table:
+        """What is known of lags for good (settled windows that were seen), streams as called."""
+        table = self.report.lags
+        table = with_plain_window(table.filter(pc.and_(table["settled"], table["seen"])))
+        called = {
+            name: OTHER if name in self.other_streams else named(name)
+            for name in pc.unique(table["stream"]).to_pylist()
+        }
+        streams = pa.array([called[name] for name in table["stream"].to_pylist()], pa.string())
+        return table.set_column(table.schema.get_field_index("stream"), "stream", streams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +188,33 @@ def _age(facts: Facts) -> float | None:
     return None if mark is None else (facts.report.as_of - mark) / 1e6
 
 
+def _lags(facts: Facts) -> Iterator[Sample]:
+    yield from _quantiles(facts.lags)
+
+
+def _newest_lags(facts: Facts) -> Iterator[Sample]:
+    if facts.newest_settled is not None:
+        yield from _quantiles(
+            facts.lags.filter(pc.equal(facts.lags["window"], facts.newest_settled))
+        )
+
+
+def _quantiles(lags: pa.Table) -> Iterator[Sample]:
+    for row in lag.added_up(lags, ("stage", "stream")).to_pylist():
+        for column, share in lag.QUANTILES.items():
+            yield (row["stage"], row["stream"], f"{float(share):g}"), row[column] / 1e6
+
+
+def _measured(facts: Facts) -> Iterator[Sample]:
+    for row in lag.added_up(facts.lags, ("stage", "stream")).to_pylist():
+        yield (row["stage"], row["stream"]), row["measured"]
+
+
+def _newest_end(facts: Facts) -> float | None:
+    start = facts.newest_settled
+    return None if start is None else (start + facts.report.window) / 1e6
+
+
 _EDGE = ("stage", "against")
 _STREAM = (*_EDGE, "stream")
 
@@ -201,7 +243,7 @@ METRICS = (
     Metric(
         "fidelity_newest_settled_timestamp_seconds", "seconds", (),
         "The end of the newest settled window, Unix time. Absent if none has settled.",
-        _one(lambda facts: _seconds(facts.newest_settled)),
+        _one(_newest_end),
     ),
     Metric(
         "fidelity_window_seconds", "seconds", (),
@@ -349,6 +391,22 @@ METRICS = (
         "fidelity_stream_nines_low", "", _STREAM,
         "Nines of completeness: the lower bound of the 95 % interval. Absent if none was due.",
         _stream(lambda each: each.nines_low),
+    ),
+    Metric(
+        "fidelity_lag_seconds", "seconds", ("stage", "stream", "quantile"),
+        "Within how long so many records had come (arrival less event time): an upper bound, of all"
+        " settled windows that were seen. Absent if no arrival is known.",
+        _lags,
+    ),
+    Metric(
+        "fidelity_newest_lag_seconds", "seconds", ("stage", "stream", "quantile"),
+        "The same of the newest settled window. Absent for a stream without records in it.",
+        _newest_lags,
+    ),
+    Metric(
+        "fidelity_lag_measured_records", "records", ("stage", "stream"),
+        "How many records fidelity_lag_seconds is told of.",
+        _measured,
     ),
     Metric(
         "fidelity_other_streams", "streams", (),
