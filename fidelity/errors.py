@@ -58,3 +58,7 @@ class StampError(FidelityError):
 
 class EngineError(FidelityError):
     """Spark is not there, cannot be reached, or gave a job up."""
+
+
+class PublishError(FidelityError):
+    """A run cannot be written to where it is published: refused, out of reach, read-only."""

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
+from audits import Folder, lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_of
@@ -33,7 +35,7 @@ from fidelity.errors import FidelityError
 from fidelity.observe import groups
 from fidelity.observe.observations import lag_upper
 from fidelity.report import COUNTS, Coverage, Finding, Report, metrics, openmetrics, opentsdb
-from fidelity.report.json import document
+from fidelity.report.json import document, parse
 from fidelity.report.metrics import METRICS
 
 Labels = frozenset[tuple[str, str]]
@@ -365,3 +367,43 @@ def test_the_page_lists_every_metric_as_it_is() -> None:
     page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text("utf-8")
     told = [line for line in page.splitlines() if line.startswith("| `fidelity_")]
     assert told == rows_of_the_table(METRICS)
+
+
+def test_the_page_speaks_of_no_metric_that_there_is_not() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text("utf-8")
+    spoken = set(re.findall(r"\bfidelity_[a-z_]+", page))
+    assert spoken == {each.name for each in METRICS}
+    assert f"Up to {metrics.MOST_STREAMS:,} streams" in page
+    assert f"for {metrics.MOST_ORIGINS} pairs of stream and origin" in page
+    assert f"more than {opentsdb.LONGEST} characters" in page
+
+
+def test_alert_rules_are_yaml_and_ask_for_labels_that_a_metric_has() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text("utf-8")
+    text = next(t for t in re.findall(r"```yaml\n(.*?)```", page, re.S) if t.startswith("groups"))
+    has = {each.name: {"pipeline", *each.labels} for each in METRICS}
+    rules = yaml.safe_load(text)["groups"][0]["rules"]
+    assert len(rules) >= 5
+    for rule in rules:
+        for name, chosen in re.findall(r"(fidelity_\w+)(?:\{(\w+)=)?", rule["expr"]):
+            assert {chosen} - {""} <= has[name]
+            by = re.findall(r"by \(([^)]*)\)", rule["expr"])
+            assert {part for each in by for part in each.split(", ")} <= has[name]
+
+
+def test_the_command_line_prints_them(tmp_path: Path) -> None:
+    folder = Folder(tmp_path).filled()
+    folder.put("lake/a", lines()[:-3])
+    told = folder.audit(1).report
+    shown = folder.run("report", "--metrics", "openmetrics")
+    assert shown.status == 1  # as the report's
+    assert shown.out == openmetrics.render(parse(json.dumps(told)))
+    shown = folder.run("report", "--metrics", "opentsdb", "--origins")
+    points = [parsed(line) for line in shown.out.splitlines()]
+    lost = [p.value for p in points if p.tags.get("kind") == "lost" and "origin" in p.tags]
+    assert lost == [3.0] * len([s for s in told["stages"] if s["against"] is not None])
+    for wrong in (["--json"], ["--window", "2026-03-01T10:00"], ["--stage", "lake"]):
+        refused = folder.run("report", "--metrics", "openmetrics", *wrong)
+        assert refused.status == 2
+        assert f"{wrong[0]} does not go with it" in refused.err
+    assert folder.run("report", "--origins").status == 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fidelity.cli import options, output
+from fidelity.cli import numbers, options, output
 from fidelity.errors import FidelityError, UsageError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fidelity.audit import Answer
     from fidelity.config import Pipeline
+    from fidelity.report import Report
 
 RunId = Annotated[
     str | None,
@@ -123,14 +124,21 @@ def report(
     as_of: options.AsOf = None,
     run: RunId = None,
     top: options.Top = 10,
+    form: numbers.Form = None,
+    origins: numbers.Origins = False,
     file: options.Output = None,
 ) -> int:
     """Print the last run's report again (with --as-of: the last run up to that time)."""
+    numbers.check(form, origins, narrowing={"--json": json, "--stage": stage, "--window": window})
     asked = _asked(pipeline, stage, window, as_of, file)
     from fidelity import audit as made
 
     answer = made.kept(asked.pipeline, run=run, as_of=asked.as_of)
-    return _tell(answer, asked, json, top, file)
+    if form is None:
+        return _tell(answer, asked, json, top, file)
+    with output.opened(file) as out:
+        numbers.write(answer.report, form, origins, out)
+    return _status(answer.report, answer.errors)
 
 
 def show(
@@ -224,7 +232,11 @@ def _tell(
             terminal.windows(narrowed, output.console(out))
         else:
             terminal.render(narrowed, output.console(out), top)
-    return told(answer.errors) or (0 if narrowed.verdict in ("pass", "pending") else 1)
+    return _status(narrowed, answer.errors)
+
+
+def _status(report: "Report", errors: Sequence[FidelityError]) -> int:
+    return told(errors) or (0 if report.verdict in ("pass", "pending") else 1)
 
 
 def told(errors: Sequence[FidelityError]) -> int:
