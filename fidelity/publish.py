@@ -1,6 +1,7 @@
 """Publish: a run goes to where people and machines look, as `publish:` of the pipeline file says.
 
-The star for BI tools lies in fidelity/star. A run that is published again replaces its own rows.
+The star for BI tools lies in fidelity/star, the destinations of metrics in fidelity/destinations.
+A run that is published again replaces its own rows.
 """
 
 from collections.abc import Callable
@@ -55,6 +56,10 @@ def destinations(pipeline: Pipeline) -> list[Destination]:
     wanted: list[Destination] = []
     if pipeline.publish.star:
         wanted.append(_to_star)
+    if pipeline.publish.openmetrics.named or pipeline.publish.opentsdb.named:
+        from fidelity.destinations import of_metrics
+
+        wanted += of_metrics(pipeline.publish)
     return wanted
 
 

@@ -170,7 +170,8 @@ def _exchanged(connection: socket.socket, content: bytes) -> bytes:
 
 def said(text: bytes, most: int = 300) -> str:
     """What a receiver said, fit to be shown: one line, no control characters, no secrets."""
-    words = mask(" ".join(text.decode("utf-8", "replace").split()))
+    # What is far beyond the end is cut first: it may be long, and masking takes its time.
+    words = mask(" ".join(text[: 8 * most].decode("utf-8", "replace").split()))
     shown = "".join(c if c.isprintable() else "?" for c in words)
     return shown if len(shown) <= most else f"{shown[:most]} ... (and more)"
 

@@ -17,6 +17,8 @@ from fidelity.config.model import (
     ENGINE_VARIABLE,
     ENGINES,
     Engine,
+    OpenMetrics,
+    OpenTsdb,
     Pipeline,
     Place,
     Publish,
@@ -24,7 +26,12 @@ from fidelity.config.model import (
     Stage,
     Targets,
 )
-from fidelity.config.publishing import PUBLISH_KEYS
+from fidelity.config.publishing import (
+    LOGIN_KEYS,
+    OPENMETRICS_KEYS,
+    OPENTSDB_KEYS,
+    PUBLISH_KEYS,
+)
 from fidelity.config.record import ENCODINGS, FORMATS, FROM, PLACE_KEYS, RECORD_KEYS, TIME_UNITS
 from fidelity.sources.kafka_options import OPTIONS
 
@@ -59,7 +66,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
         ("Record", tuple({key for keys in (*PLACE_KEYS.values(), *FROM.values()) for key in keys})),
         ("Targets", (*TARGET_KEYS, "streams")),
         ("Engine", (*ENGINE_KEYS, *ENGINES, ENGINE_VARIABLE)),
-        ("Publish", PUBLISH_KEYS),
+        ("Publish", (*PUBLISH_KEYS, *OPENMETRICS_KEYS, *OPENTSDB_KEYS, *LOGIN_KEYS)),
     ],
 )
 def test_every_key_of_the_pipeline_file_is_documented(title: str, keys: tuple[str, ...]) -> None:
@@ -82,6 +89,8 @@ def test_every_attribute_of_the_model_has_its_key_in_the_file() -> None:
     assert set(Targets.model_fields) == set(TARGET_KEYS)
     assert set(Engine.model_fields) == set(ENGINE_KEYS)
     assert set(Publish.model_fields) == set(PUBLISH_KEYS)
+    assert set(OpenMetrics.model_fields) == set(OPENMETRICS_KEYS)
+    assert set(OpenTsdb.model_fields) == set(OPENTSDB_KEYS)
     written = {"builtin": "from", "encoding": "as"}
     keys = {key for keys in PLACE_KEYS.values() for key in keys}
     assert {written.get(name, name) for name in Place.model_fields} == keys

@@ -130,12 +130,43 @@ def default_engine() -> Engine:
     return Engine.model_validate({"kind": name})
 
 
+class OpenMetrics(_Model):
+    """Where metrics go as OpenMetrics text. What is empty is not written."""
+
+    file: str = ""
+    push: str = ""  # http(s)://, of a Pushgateway or its like
+    origins: bool = False  # differences by producer, too
+    options: dict[str, str] = Field(default={}, repr=False)  # username and password, or token
+
+    @property
+    def named(self) -> bool:
+        """Whether they go anywhere."""
+        return bool(self.file or self.push)
+
+
+class OpenTsdb(_Model):
+    """Where metrics go as OpenTSDB data points. What is empty is not written."""
+
+    file: str = ""
+    tcp: str = ""  # host:port
+    http: str = ""  # http(s)://
+    origins: bool = False
+    options: dict[str, str] = Field(default={}, repr=False)
+
+    @property
+    def named(self) -> bool:
+        """Whether they go anywhere."""
+        return bool(self.file or self.tcp or self.http)
+
+
 class Publish(_Model):
     """Where a run goes besides the store. What is empty is not written."""
 
     star: str = ""  # the folder of the Parquet star: local path, s3://, gs://, hdfs://
     # Settings of the star's file system. They hold secrets: never in a repr.
     options: dict[str, str] = Field(default={}, repr=False)
+    openmetrics: OpenMetrics = OpenMetrics()
+    opentsdb: OpenTsdb = OpenTsdb()
 
 
 class Pipeline(_Model):

@@ -1,11 +1,14 @@
 """The section `publish`: where a run goes besides the store."""
 
 from fidelity.config.document import Way
-from fidelity.config.model import Publish
-from fidelity.config.reading import Reading, Section, located, options_of
-from fidelity.config.values import words
+from fidelity.config.model import OpenMetrics, OpenTsdb, Publish
+from fidelity.config.reading import Reading, Section, located, options_of, unknown
+from fidelity.config.values import host_and_port, local_path, web_address, words, yes_or_no
 
-PUBLISH_KEYS = ("star", "options")
+PUBLISH_KEYS = ("star", "options", "openmetrics", "opentsdb")
+OPENMETRICS_KEYS = ("file", "push", "origins", "options")
+OPENTSDB_KEYS = ("file", "tcp", "http", "origins", "options")
+LOGIN_KEYS = ("username", "password", "token")
 
 
 def publish_of(read: Reading, top: Section, folder: str) -> Publish:
@@ -16,4 +19,50 @@ def publish_of(read: Reading, top: Section, folder: str) -> Publish:
     options = options_of(read, given, way)
     if options and not star:
         read.problem((*way, "options"), "are settings of the star's file system: name a `star`")
-    return Publish(star=located(star, folder), options=options)
+    return Publish(
+        star=located(star, folder),
+        options=options,
+        openmetrics=_openmetrics(read, given, (*way, "openmetrics"), folder),
+        opentsdb=_opentsdb(read, given, (*way, "opentsdb"), folder),
+    )
+
+
+def _openmetrics(read: Reading, publish: Section, way: Way, folder: str) -> OpenMetrics:
+    given = read.section(publish.get("openmetrics"), way, OPENMETRICS_KEYS)
+    if "openmetrics" in publish and not {"file", "push"} & set(given):
+        read.problem(way, "says nothing of where to: give a `file`, or an address to `push` to")
+    return OpenMetrics(
+        file=located(read.optional(given, way, "file", local_path, ""), folder),
+        push=read.optional(given, way, "push", web_address, ""),
+        origins=read.optional(given, way, "origins", yes_or_no, False),
+        options=_login(read, given, way, "push"),
+    )
+
+
+def _opentsdb(read: Reading, publish: Section, way: Way, folder: str) -> OpenTsdb:
+    given = read.section(publish.get("opentsdb"), way, OPENTSDB_KEYS)
+    if "opentsdb" in publish and not {"file", "tcp", "http"} & set(given):
+        read.problem(way, "says nothing of where to: give a `file`, `tcp` or `http`")
+    return OpenTsdb(
+        file=located(read.optional(given, way, "file", local_path, ""), folder),
+        tcp=read.optional(given, way, "tcp", host_and_port, ""),
+        http=read.optional(given, way, "http", web_address, ""),
+        origins=read.optional(given, way, "origins", yes_or_no, False),
+        options=_login(read, given, way, "http"),
+    )
+
+
+def _login(read: Reading, given: Section, way: Way, server: str) -> dict[str, str]:
+    """Who we are to a server: a user and password, or a token."""
+    options = options_of(read, given, way)
+    for name, value in options.items():
+        if name not in LOGIN_KEYS:
+            read.problem((*way, "options", name), unknown(name, LOGIN_KEYS))
+        elif not value.isprintable() or (name == "token" and not value.isascii()):
+            what = "holds a line break or another character that no header can carry"
+            read.problem((*way, "options", name), what)
+    if "token" in options and len(options) > 1:
+        read.problem((*way, "options"), "give a `token`, or a `username` and `password`, not both")
+    if options and server not in given:
+        read.problem((*way, "options"), f"are for a server: there is no `{server}`")
+    return options

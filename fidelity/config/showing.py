@@ -6,7 +6,17 @@ Law: but for what is masked, a file with these words is read as the same pipelin
 from typing import Any
 
 from fidelity.config.masking import mask, shown_options
-from fidelity.config.model import PLACES, Engine, Pipeline, Place, Publish, Stage, Targets
+from fidelity.config.model import (
+    PLACES,
+    Engine,
+    OpenMetrics,
+    OpenTsdb,
+    Pipeline,
+    Place,
+    Publish,
+    Stage,
+    Targets,
+)
 from fidelity.config.record import PARTS
 from fidelity.config.values import duration_text, share_text
 
@@ -60,7 +70,16 @@ def _publish(publish: Publish) -> dict[str, Any]:
     """Nothing where nothing is published."""
     words: dict[str, Any] = {"star": mask(publish.star)} if publish.star else {}
     words |= {"options": shown_options(publish.options)} if publish.options else {}
+    for name, part in (("openmetrics", publish.openmetrics), ("opentsdb", publish.opentsdb)):
+        words |= {name: _of_metrics(part)} if part.named else {}
     return {"publish": words} if words else {}
+
+
+def _of_metrics(part: OpenMetrics | OpenTsdb) -> dict[str, Any]:
+    given = part.model_dump(exclude={"origins", "options"}, exclude_defaults=True)
+    words: dict[str, Any] = {name: mask(where) for name, where in given.items()}
+    words |= {"origins": "true"} if part.origins else {}
+    return words | ({"options": shown_options(part.options)} if part.options else {})
 
 
 def _or_never(duration: int | None) -> str:

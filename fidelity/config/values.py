@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from urllib.parse import urlsplit
 
 _UNITS = {
     "ms": 1_000,
@@ -123,4 +124,40 @@ def regex(text: str) -> str:
             f"`{text}` has {groups} groups: it needs exactly one, around the value; "
             "write (?:...) for the others"
         )
+    return text
+
+
+def yes_or_no(text: str) -> bool:
+    """true or false, as YAML writes them."""
+    if text not in ("true", "false", "yes", "no"):
+        raise ValueError(f"`{text}` is neither `true` nor `false`")
+    return text in ("true", "yes")
+
+
+def local_path(text: str) -> str:
+    """A path of this machine."""
+    if "://" in text:
+        raise ValueError("must be a file of this machine, not an address")
+    return words(text)
+
+
+def web_address(text: str) -> str:
+    """An address of a web server, http:// or https://."""
+    try:
+        url = urlsplit(text)
+        known = url.scheme in ("http", "https") and bool((url.hostname or "").encode("idna"))
+        known = known and (url.port is None or url.port > 0)
+    except ValueError:
+        known = False
+    if not known or not text.isprintable() or " " in text or "#" in text:
+        raise ValueError("is not an address as http://host:9091 or https://host/path")
+    return text
+
+
+def host_and_port(text: str) -> str:
+    """host:port; an IPv6 address stands in brackets."""
+    host, _, port = text.rpartition(":")
+    whole_host = re.fullmatch(r"\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+", host)
+    if not whole_host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
+        raise ValueError(f"`{text}` is not a host and port, as opentsdb.example:4242")
     return text
