@@ -6,17 +6,21 @@ with the report, in which it is unknown.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fidelity import reconcile as books
+from fidelity.check import check as judge
+from fidelity.check.checked import Checked
+from fidelity.check.page import PAGE
 from fidelity.config import Engine, Pipeline
 from fidelity.edges import path
 from fidelity.errors import FidelityError, StoreError
-from fidelity.report import Report
+from fidelity.report import Report, iso
+from fidelity.report.narrow import narrowed
 from fidelity.scan import ScanResult
 from fidelity.scan import scan as look
-from fidelity.store import Snapshot, Store, check_spec, runs
+from fidelity.store import Snapshot, Store, check_spec, checks, runs
 from fidelity.trace import trace
 from fidelity.trace.traces import Traces
 from fidelity.trace.whereabouts import Whereabouts, whereabouts
@@ -130,6 +134,46 @@ def kept(pipeline: Pipeline, *, run: str | None = None, as_of: int | None = None
     Raises UsageError, StoreError.
     """
     return Answer(runs.kept(opened_store(pipeline), run, as_of))
+
+
+def check(
+    pipeline: Pipeline,
+    *,
+    run: str | None = None,
+    as_of: int | None = None,
+    stages: Sequence[str] = (),
+    window: tuple[int, int] | None = None,
+    keep: bool = True,
+) -> Checked:
+    """Hold a kept run (this one, the last one, or the last one up to a time) against the targets.
+
+    Args:
+        stages: only these (none: all).
+        window: only windows that start in [from, to), microseconds.
+        keep: keep Great Expectations' result and Data Docs with the run; if that cannot be, it is
+            one of the answer's errors.
+
+    Raises:
+        ConfigError: an expectation is not one of Great Expectations', or cannot be judged.
+        UsageError: there is no such run, or Great Expectations is not installed.
+        StoreError: the store, or the run in it, cannot be read.
+    """
+    store = opened_store(pipeline)
+    report = narrowed(runs.kept(store, run, as_of), stages, window)
+    found = judge(pipeline, report)
+    if not keep:
+        return found
+    try:
+        folder = checks.keep(store, found.run, _part(stages, found.within), found.files)
+    except StoreError as error:
+        return replace(found, errors=(error,))
+    return replace(found, place=f"{folder}/{PAGE}")
+
+
+def _part(stages: Sequence[str], within: tuple[int, int] | None) -> str:
+    """The name of a part of a run: its windows and its stages."""
+    times = [] if within is None else ["".join(c for c in iso(at) if c.isalnum()) for at in within]
+    return "_".join([*times, *sorted(set(stages))])
 
 
 def where_seen(

@@ -12,7 +12,7 @@ import yaml
 from fidelity.cli import app
 from fidelity.config import load
 from fidelity.config.document import parse
-from fidelity.config.loading import ENGINE_KEYS, KINDS, PIPELINE_KEYS, STAGE_KEYS, TARGET_KEYS
+from fidelity.config.loading import ENGINE_KEYS, KINDS, PIPELINE_KEYS, STAGE_KEYS
 from fidelity.config.model import (
     ENGINE_VARIABLE,
     ENGINES,
@@ -33,6 +33,7 @@ from fidelity.config.publishing import (
     PUBLISH_KEYS,
 )
 from fidelity.config.record import ENCODINGS, FORMATS, FROM, PLACE_KEYS, RECORD_KEYS, TIME_UNITS
+from fidelity.config.targets import EXPECTATION_KEYS, OVERS, TARGET_KEYS
 from fidelity.sources.kafka_options import OPTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -41,7 +42,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 def section(page: str, title: str) -> str:
     """The text under a heading of a page, up to the next of the same level."""
     text = (DOCS / page).read_text("utf-8")
-    found = re.search(rf"^(#+) {re.escape(title)}.*?\n(.*?)(?=^\1 |\Z)", text, re.S | re.M)
+    found = re.search(rf"^(#+) {re.escape(title)}(?![\w-]).*?\n(.*?)(?=^\1 |\Z)", text, re.S | re.M)
     assert found, f"{page} has no section {title}"
     return found.group(2)
 
@@ -64,7 +65,8 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
         ("Stages", (*STAGE_KEYS, *KINDS)),
         ("Record", (*RECORD_KEYS, *FORMATS, *ENCODINGS, *TIME_UNITS)),
         ("Record", tuple({key for keys in (*PLACE_KEYS.values(), *FROM.values()) for key in keys})),
-        ("Targets", (*TARGET_KEYS, "streams")),
+        ("Targets", (*TARGET_KEYS, "streams", "stages")),
+        ("Expectations", (*EXPECTATION_KEYS, *OVERS)),
         ("Engine", (*ENGINE_KEYS, *ENGINES, ENGINE_VARIABLE)),
         ("Publish", (*PUBLISH_KEYS, *OPENMETRICS_KEYS, *OPENTSDB_KEYS, *LOGIN_KEYS)),
     ],

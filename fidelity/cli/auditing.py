@@ -44,7 +44,7 @@ def audit(
     file: options.Output = None,
 ) -> int:
     """Scan what is new at every stage, reconcile, keep the run and print the report."""
-    asked = _asked(pipeline, stage, window, as_of, file)
+    asked = understood(pipeline, stage, window, as_of, file)
     chosen = options.engine(engine, master, conf, asked.pipeline.engine)
     from fidelity import audit as made
     from fidelity.cli.progress import Progress
@@ -74,7 +74,7 @@ def scan(
     file: options.Output = None,
 ) -> int:
     """Read what is new at each stage and keep what was observed."""
-    asked = _asked(pipeline, stage, None, as_of, file)
+    asked = understood(pipeline, stage, None, as_of, file)
     chosen = options.engine(engine, master, conf, asked.pipeline.engine)
     from fidelity import audit as made
     from fidelity.cli import scanned
@@ -108,7 +108,7 @@ def reconcile(
     file: options.Output = None,
 ) -> int:
     """Close the books over what was observed so far, without looking for anything new."""
-    asked = _asked(pipeline, stage, window, as_of, file)
+    asked = understood(pipeline, stage, window, as_of, file)
     known = options.version(known_at)
     from fidelity import audit as made
 
@@ -130,7 +130,7 @@ def report(
 ) -> int:
     """Print the last run's report again (with --as-of: the last run up to that time)."""
     numbers.check(form, origins, narrowing={"--json": json, "--stage": stage, "--window": window})
-    asked = _asked(pipeline, stage, window, as_of, file)
+    asked = understood(pipeline, stage, window, as_of, file)
     from fidelity import audit as made
 
     answer = made.kept(asked.pipeline, run=run, as_of=asked.as_of)
@@ -158,7 +158,7 @@ def show(
 
     With --id the units that may hold it are read again; --window and --stage say where to look.
     """
-    asked = _asked(pipeline, stage, window, as_of, file)
+    asked = understood(pipeline, stage, window, as_of, file)
     known = options.version(known_at)
     if record is not None:
         return _show_id(asked, options.record_id(record), known, json, file)
@@ -181,7 +181,7 @@ class _Asked:
     as_of: int | None
 
 
-def _asked(
+def understood(
     file: Path,
     stages: Sequence[str] | None,
     window: str | None,

@@ -123,7 +123,7 @@ def _print(pipeline: "Pipeline", out: Any) -> None:
     targets = words["targets"]
     streams = targets.pop("streams")
     for name, shares in {"": targets, **streams}.items():
-        told = ", ".join(f"{key} {share}" for key, share in shares.items())
+        told = ", ".join(f"{key} {_flat(share)}" for key, share in shares.items())
         console.print(f"{'targets':10}{f'{name}: ' if name else ''}{told}", soft_wrap=True)
     for line in _published(words.get("publish", {})):
         console.print(f"{'publish':10}{line}", soft_wrap=True)
@@ -138,6 +138,13 @@ def _published(words: dict[str, Any], before: str = "") -> Iterator[str]:
             yield from _published(value, f"{before}{name} ")
         else:
             yield f"{before}{name} {value}"
+
+
+def _flat(value: Any) -> str:
+    """A target in one line: `99.9%`, or `p99 5m, stages lake p99 1h`."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{key} {_flat(held)}" for key, held in value.items())
 
 
 def _tree(pipeline: "Pipeline", words: dict[str, Any]) -> "Tree":

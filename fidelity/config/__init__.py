@@ -9,7 +9,9 @@ from fidelity.config.masking import mask, shown_options
 from fidelity.config.model import (
     Encoding,
     Engine,
+    Expectation,
     Format,
+    LagTarget,
     Pipeline,
     Place,
     Publish,
@@ -22,7 +24,9 @@ from fidelity.config.model import (
 __all__ = [
     "Encoding",
     "Engine",
+    "Expectation",
     "Format",
+    "LagTarget",
     "Pipeline",
     "Place",
     "Publish",

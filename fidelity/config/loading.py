@@ -11,15 +11,7 @@ from typing import Any
 from fidelity.config import values
 from fidelity.config.document import Way, parse
 from fidelity.config.masking import mask
-from fidelity.config.model import (
-    ENGINES,
-    Engine,
-    Pipeline,
-    RecordSpec,
-    Stage,
-    Targets,
-    tree_problems,
-)
+from fidelity.config.model import ENGINES, Engine, Pipeline, RecordSpec, Stage, tree_problems
 from fidelity.config.publishing import publish_of
 from fidelity.config.reading import (
     Reading,
@@ -31,17 +23,17 @@ from fidelity.config.reading import (
     unknown,
 )
 from fidelity.config.record import RECORD_KEYS, format_of, places, record_spec
+from fidelity.config.targets import expectations_of, targets_of
 from fidelity.errors import ConfigError
 
 PIPELINE_KEYS = (
     "pipeline", "store", "window", "settle", "retire_after", "record", "stages", "targets",
-    "workers", "engine", "options", "publish",
+    "expectations", "workers", "engine", "options", "publish",
 )  # fmt: skip
 STAGE_KEYS = (
     "kind", "after", "path", "brokers", "topic", "record", "options", "keep", "sample",
 )  # fmt: skip
 ENGINE_KEYS = ("kind", "master", "conf")
-TARGET_KEYS = ("completeness", "duplicates", "unexpected", "flaws")
 KINDS = ("files", "kafka", "manifests")
 
 _KEYS_OF_KIND = {
@@ -77,7 +69,7 @@ def _pipeline(read: Reading, folder: str) -> dict[str, Any]:
     top = read.section(read.document.value, (), PIPELINE_KEYS)
     if not top and not read.sound:
         return {}
-    targets, by_stream = _targets(read, top)
+    targets, by_stream = targets_of(read, top)
     return {
         "name": read.required(top, (), "pipeline", values.name),
         "store": located(read.required(top, (), "store", values.words) or "", folder),
@@ -86,6 +78,7 @@ def _pipeline(read: Reading, folder: str) -> dict[str, Any]:
         "retire_after": read.optional(top, (), "retire_after", values.duration_or_never, None),
         "targets": targets,
         "stream_targets": by_stream,
+        "expectations": expectations_of(read, top),
         "workers": read.optional(top, (), "workers", values.whole, 0),
         "store_options": options_of(read, top, ()),
         "publish": publish_of(read, top, folder),
@@ -244,24 +237,6 @@ def _keep(read: Reading, given: Section, way: Way, record: RecordSpec) -> dict[s
         else:
             kept[attributes[key]] = tuple(read.texts(section, here, key))
     return kept
-
-
-def _targets(read: Reading, top: Section) -> tuple[Targets, dict[str, Targets]]:
-    """The pipeline's targets, and those of streams, which start from the pipeline's."""
-    way: Way = ("targets",)
-    given = read.section(top.get("targets"), way, (*TARGET_KEYS, "streams"))
-    overall = _shares(read, given, way)
-    by_stream = {}
-    for stream, value in read.section(given.get("streams"), (*way, "streams"), None).items():
-        here = (*way, "streams", stream)
-        own = _shares(read, read.section(value, here, TARGET_KEYS), here)
-        by_stream[stream] = Targets(**overall | own)
-    return Targets(**overall), by_stream
-
-
-def _shares(read: Reading, given: Section, way: Way) -> dict[str, Any]:
-    shares = {key: read.optional(given, way, key, values.share, None) for key in TARGET_KEYS}
-    return {key: share for key, share in shares.items() if share is not None}
 
 
 def _escaped(folder: str) -> str:

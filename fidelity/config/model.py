@@ -6,7 +6,8 @@ Invariant: a Pipeline that exists has one source, and every stage comes after th
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import Literal
+from fractions import Fraction
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,6 +21,7 @@ TimeUnit = Literal["auto", "iso", "s", "ms", "us", "ns"]
 Builtin = Literal["key", "timestamp", "topic", "content", "line_start"]
 Kind = Literal["files", "kafka", "manifests"]
 EngineKind = Literal["local", "spark"]
+Over = Literal["balances", "lags", "stages", "pipeline"]
 
 ENGINES = ("local", "spark")
 ENGINE_VARIABLE = "FIDELITY_ENGINE"
@@ -101,13 +103,44 @@ class Stage(_Model):
     sample: int = Field(default=1, ge=1)  # contract: only ids divisible by this pass
 
 
+class LagTarget(_Model):
+    """So many of a stage's records must have come so soon after they happened."""
+
+    quantile: str = "p99"  # p50, p99, p99.9, ...; max is every record
+    most: int = Field(ge=0)  # microseconds
+    stage: str | None = None  # None: every stage after the source that has none of its own
+
+    @property
+    def share(self) -> Fraction:
+        """Of the records, above 0 and at most 1."""
+        return Fraction(1) if self.quantile == "max" else Fraction(self.quantile[1:]) / 100
+
+
 class Targets(_Model):
-    """Shares between 0 and 1."""
+    """Shares between 0 and 1; durations in microseconds."""
 
     completeness: float = Field(default=1.0, ge=0, le=1)
     duplicates: float = Field(default=0.0, ge=0, le=1)
     unexpected: float = Field(default=0.0, ge=0, le=1)
-    flaws: float | None = Field(default=None, ge=0, le=1)
+    flaws: float | None = Field(default=None, ge=0, le=1)  # of a stage, whatever the stream
+    lag: tuple[LagTarget, ...] = ()
+    watermark_age: int | None = Field(default=None, ge=0)  # of the pipeline
+
+    def lag_at(self, stage: str, source: bool) -> tuple[LagTarget, ...]:
+        """What holds at a stage: its own, else what holds at every stage after the source."""
+        own = tuple(each for each in self.lag if each.stage == stage)
+        return own or tuple(each for each in self.lag if each.stage is None and not source)
+
+
+class Expectation(_Model):
+    """One that the user added, by Great Expectations' own name."""
+
+    name: str  # expect_column_values_to_be_between
+    # As the file has them: texts, lists and mappings. What a text means depends on the column.
+    arguments: dict[str, Any] = Field(default={}, repr=False)
+    over: Over = "balances"
+    stages: tuple[str, ...] = ()  # none: all
+    streams: tuple[str, ...] = ()  # none: all
 
 
 class Engine(_Model):
@@ -181,6 +214,7 @@ class Pipeline(_Model):
     stages: tuple[Stage, ...] = ()  # a stage comes after the one named by its `after`
     targets: Targets = Targets()
     stream_targets: dict[str, Targets] = {}
+    expectations: tuple[Expectation, ...] = ()
     workers: int = Field(default=0, ge=0)  # 0: as many as there are cores
     engine: Engine = Field(default_factory=default_engine)
     store_options: dict[str, str] = Field(default={}, repr=False)

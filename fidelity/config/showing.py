@@ -9,6 +9,7 @@ from fidelity.config.masking import mask, shown_options
 from fidelity.config.model import (
     PLACES,
     Engine,
+    Expectation,
     OpenMetrics,
     OpenTsdb,
     Pipeline,
@@ -18,6 +19,7 @@ from fidelity.config.model import (
     Targets,
 )
 from fidelity.config.record import PARTS
+from fidelity.config.targets import SHARE_KEYS, STREAM_KEYS
 from fidelity.config.values import duration_text, share_text
 
 
@@ -34,8 +36,12 @@ def shown(pipeline: Pipeline) -> dict[str, Any]:
         "stages": {stage.name: _stage(stage) for stage in pipeline.stages},
         "targets": {
             **_targets(pipeline.targets),
-            "streams": {name: _targets(t) for name, t in pipeline.stream_targets.items()},
+            "streams": {
+                name: {key: held for key, held in _targets(targets).items() if key in STREAM_KEYS}
+                for name, targets in pipeline.stream_targets.items()
+            },
         },
+        "expectations": [_expectation(each) for each in pipeline.expectations],
         "options": shown_options(pipeline.store_options),
     } | _publish(pipeline.publish)
 
@@ -102,7 +108,36 @@ def _stage(stage: Stage) -> dict[str, Any]:
     return words | ({"options": shown_options(stage.options)} if stage.options else {})
 
 
-def _targets(targets: Targets) -> dict[str, str]:
-    return {
-        name: share_text(share) for name, share in targets.model_dump().items() if share is not None
+def _targets(targets: Targets) -> dict[str, Any]:
+    words: dict[str, Any] = {
+        name: share_text(getattr(targets, name))
+        for name in SHARE_KEYS
+        if getattr(targets, name) is not None
     }
+    words |= {"lag": _lag(targets)} if targets.lag else {}
+    age = targets.watermark_age
+    return words | ({} if age is None else {"watermark_age": duration_text(age)})
+
+
+def _lag(targets: Targets) -> dict[str, Any]:
+    """As the file has it; quantiles that hold at every stage first."""
+    words: dict[str, Any] = {}
+    for each in targets.lag:
+        place = words
+        if each.stage is not None:
+            place = words.setdefault("stages", {}).setdefault(each.stage, {})
+        place[each.quantile] = duration_text(each.most)
+    return words
+
+
+def _expectation(expectation: Expectation) -> dict[str, Any]:
+    words: dict[str, Any] = {expectation.name: _masked(expectation.arguments)}
+    words |= {"over": expectation.over}
+    words |= {"stage": list(expectation.stages)} if expectation.stages else {}
+    return words | ({"streams": list(expectation.streams)} if expectation.streams else {})
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(held) for key, held in value.items()}
+    return [_masked(each) for each in value] if isinstance(value, list) else mask(str(value))

@@ -76,6 +76,16 @@ def share_text(value: float) -> str:
     return f"{(Decimal(str(value)) * 100).normalize():f}%"
 
 
+def quantile(text: str) -> str:
+    """A quantile's name in one form: "p99", "p99.9", "max"."""
+    found = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,6})?)", text.strip())
+    if text.strip() == "max":
+        return "max"
+    if found is None or Decimal(found[1]) == 0:
+        raise ValueError(f"`{text}` is not a quantile: write p50, p99, p99.9 or max")
+    return f"p{Decimal(found[1]).normalize():f}"
+
+
 def one_in(text: str) -> int:
     """k of "1/k", "1%" or "0.01"."""
     number = text.strip()

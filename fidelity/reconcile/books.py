@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fidelity.report import Verdict
+from fidelity.report.judging import beyond, short
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -30,6 +31,9 @@ REASONS = (
     "pending",
 )
 """Why a row does not pass; a row's reasons are the bits of an integer."""
+
+BLIND = ("unaudited", "unseen", "silent", "lower-bound")
+"""Reasons that keep a row from passing although nothing wrong was found."""
 
 
 class BooksError(AssertionError):
@@ -130,10 +134,9 @@ def block_of(
     lost = np.where(sight.loss_shown, found.missing, 0)
     unaudited = found.missing - in_flight - lost
     meant = found.expected - filtered
-    share = (meant - lost) / np.maximum(meant, 1)
-    bad_lost = (lost > 0) & (share < targets["completeness"])
-    bad_duplicates = _beyond(found.duplicates, found.observed, targets["duplicates"])
-    bad_unexpected = _beyond(found.unexpected, found.observed, targets["unexpected"])
+    bad_lost = short(meant, lost, targets["completeness"])
+    bad_duplicates = beyond(found.duplicates, found.observed, targets["duplicates"])
+    bad_unexpected = beyond(found.unexpected, found.observed, targets["unexpected"])
     surplus_open = sight.stage_grew & (bad_duplicates | bad_unexpected)
     missing_open = sight.reference_grew & (found.missing > 0)
     bad_duplicates &= sight.surplus_shown
@@ -234,11 +237,6 @@ def watermark(blocks: Sequence[Block], window: int) -> int | None:
     stopped = np.flatnonzero(heaviest != PASS)
     passed = int(stopped[0]) if len(stopped) else len(windows)
     return int(windows[passed - 1]) + window if passed else None
-
-
-def _beyond(surplus: Ints, observed: Ints, target: NDArray[np.float64]) -> Bools:
-    found: Bools = (surplus > 0) & (surplus / np.maximum(observed, 1) > target)
-    return found
 
 
 def _bits(masks: Sequence[Bools], rows: int) -> Ints:

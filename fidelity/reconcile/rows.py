@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fidelity.config import Pipeline
 from fidelity.reconcile.books import REASONS, VERDICTS, Block, Head, verdict_of
 from fidelity.report import BALANCES, EVIDENCE, TIME, Books, Evidence
+from fidelity.report.judging import enough
 from fidelity.report.nines import measurable, nines
 
 Ints = NDArray[np.int64]
@@ -74,7 +75,6 @@ def _table(head: Head, block: Block, streams: pa.Array, pipeline: Pipeline) -> p
     names = [str(name) for name in streams.to_pylist()]
     wanted = np.array([pipeline.targets_for(name).completeness for name in names] or [1.0])
     target = wanted[block.stream] if rows else np.empty(0)
-    enough = np.where(target >= 1, due > 0, due * (1 - target) >= 3 * (1 - 1e-9))
     whole = np.where(due > 0, block.delivered / np.maximum(due, 1), np.nan)
     nothing = pa.nulls(rows, pa.float64())
     bits, bit_row = np.unique(block.reasons, return_inverse=True)
@@ -96,7 +96,7 @@ def _table(head: Head, block: Block, streams: pa.Array, pipeline: Pipeline) -> p
         "nines": nothing if source else proof["nines"],
         "nines_low": nothing if source else proof["low"],
         "nines_high": nothing if source else proof["high"],
-        "measurable": pa.array(np.zeros(rows, np.bool_) if source else enough),
+        "measurable": pa.array(np.zeros(rows, np.bool_) if source else enough(due, target)),
         "evidence": pa.nulls(rows, pa.string())
         if source
         else pa.array(EVIDENCE).take(pa.array(block.evidence)),

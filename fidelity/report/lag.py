@@ -31,20 +31,32 @@ def quantile_buckets(buckets: pa.Array, share: Fraction) -> NDArray[np.float64]:
         share: of the records, above 0 and at most 1: the quantile is the least lag that at least
             so many of them do not exceed.
     """
-    rows = len(buckets)
-    found = np.full(rows, np.nan)
-    if rows == 0:
-        return found
-    row = np.repeat(np.arange(rows), np.asarray(buckets.value_lengths()))
+    return ranked_buckets(buckets, rank_of(share, measured(buckets)))
+
+
+def rank_of(share: Fraction, records: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which record, in the order of lag and from 1, is the quantile of so many."""
+    rank: NDArray[np.int64] = -(-records * share.numerator // share.denominator)
+    return rank
+
+
+def measured(buckets: pa.Array) -> NDArray[np.int64]:
+    """How many records each histogram holds."""
+    total = np.zeros(len(buckets), np.int64)
+    row = np.repeat(np.arange(len(buckets)), np.asarray(buckets.value_lengths()))
+    np.add.at(total, row, np.asarray(buckets.flatten().field("records")))
+    return total
+
+
+def ranked_buckets(buckets: pa.Array, rank: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The bucket that holds the record of a rank; NaN where there is no such record."""
+    total = measured(buckets)
+    found = np.full(len(buckets), np.nan)
+    there = np.flatnonzero((rank >= 1) & (rank <= total))
     parts = buckets.flatten()
-    bucket = np.asarray(parts.field("bucket"))
-    records = np.asarray(parts.field("records"))
-    total = np.zeros(rows, np.int64)
-    np.add.at(total, row, records)
-    measured = np.flatnonzero(total)
-    rank = -(-total * share.numerator // share.denominator)
-    before = np.cumsum(total) - total
-    found[measured] = bucket[np.searchsorted(np.cumsum(records), (before + rank)[measured])]
+    wanted = (np.cumsum(total) - total + rank)[there]
+    place = np.searchsorted(np.cumsum(np.asarray(parts.field("records"))), wanted)
+    found[there] = np.asarray(parts.field("bucket"))[place]
     return found
 
 

@@ -9,7 +9,10 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 from numba import njit
+
+from fidelity.report.judging import enough
 
 _TAIL = 0.025
 _TINY = 1e-300
@@ -39,9 +42,7 @@ def nines(missing: int, due: int) -> Nines:
 
 def measurable(due: int, target: float) -> bool:
     """Whether `due` records are enough to tell the target from a miss."""
-    if target >= 1:
-        return due > 0  # every single record is due: one missing proves the miss
-    return due * (1 - target) >= 3 * (1 - 1e-9)
+    return bool(enough(np.array([due]), np.array([target]))[0])
 
 
 def _nines(share: float) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fidelity.trace.whereabouts import Sighting, Whereabouts
 
 # Told apart by people who do not see red and green alike: blue, orange, grey, magenta.
-_STYLES = {"pass": "blue", "fail": "bold dark_orange", "pending": "dim", "unknown": "magenta"}
+STYLES = {"pass": "blue", "fail": "bold dark_orange", "pending": "dim", "unknown": "magenta"}
 _SEVERITY = {"error": "fail", "warning": "unknown", "info": "pending"}
 _MOST_FINDINGS = 50
 
@@ -111,7 +111,7 @@ class _Page:
 
     def mark(self, verdict: str, text: str | None = None) -> Text:
         shown = f"{self.symbols[verdict]} {text or verdict}".rstrip()
-        return Text(shown, style=_STYLES[verdict])
+        return Text(shown, style=STYLES[verdict])
 
     # The pipeline
 

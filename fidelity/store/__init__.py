@@ -109,7 +109,7 @@ class Store:
             names = {
                 entry.path.rstrip("/").rpartition("/")[2] for entry in place.children(self.uri)
             }
-        if names - {"units", "observations", "runs", "traces"}:
+        if names - {"units", "observations", "runs", "traces", "checks"}:
             raise StoreError(
                 "this folder holds other things than a store.",
                 where=mask(self.uri),

@@ -7,10 +7,13 @@ A loss seen end to end is told once, at the stage where it happened: against the
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from fidelity.reconcile import coverage
 from fidelity.reconcile.findings import differing, source, unseen
 from fidelity.reconcile.findings.context import Context, Established
-from fidelity.report import Books, Finding
+from fidelity.report import Books, Finding, Verdict
+from fidelity.report.judging import beyond
 
 __all__ = ["Context", "Established", "all_findings", "judged"]
 
@@ -42,10 +45,13 @@ def judged(context: Context, total: Books) -> Books:
     target = context.pipeline.targets.flaws
     view = context.views[total.stage]
     flawed, records = sum(total.flaws.values()), coverage.summary(view).records
-    if target is not None and flawed and flawed / records > target:
-        return replace(total, verdict="fail", reasons=(*total.reasons, "flaws"))
+    if target is not None and beyond(np.array([flawed]), np.array([records]), np.array([target])):
+        total = replace(total, verdict="fail", reasons=(*total.reasons, "flaws"))
     settled_end = context.horizon + context.pipeline.window
     blind = [row for row in view.unseen if row.unseen_from == -1 or row.unseen_from < settled_end]
-    if blind and total.verdict in ("pass", "pending"):
-        return replace(total, verdict="unknown", reasons=(*total.reasons, "unseen"))
-    return total
+    if not blind:
+        return total
+    # Told of a stage that fails as well: by other targets it might not.
+    verdict: Verdict = "unknown" if total.verdict in ("pass", "pending") else total.verdict
+    unseen = () if "unseen" in total.reasons else ("unseen",)
+    return replace(total, verdict=verdict, reasons=(*total.reasons, *unseen))

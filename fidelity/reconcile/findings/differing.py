@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 from fidelity.edges import Edge
 from fidelity.reconcile.findings.context import MOST_NAMED, Context, Established, several
 from fidelity.report import Books, Finding, Kind, iso
+from fidelity.report.judging import needed
 
 
 def differing(context: Context) -> list[Finding]:
@@ -31,7 +32,7 @@ _SAID: dict[Kind, str] = {
     "duplicate": "{n} more often at {stage} than at {reference}",
     "unexpected": "{n} at {stage} that {reference} does not have",
 }
-_ADVICE: dict[Kind, str] = {
+ADVICE: dict[Kind, str] = {
     "lost": "Look at what carried them from {reference} to {stage} at that time. The differences "
     "name each record, so that it can be read again from {reference}.",
     "duplicate": "Look for a restart or a retry that sent them to {stage} again, and drop the "
@@ -96,7 +97,7 @@ def _difference(context: Context, edge: Edge, kind: Kind, shown: Established) ->
             "runs": runs,
             "longest_run": longest,
         },
-        action=_ADVICE[kind].format(**names),
+        action=ADVICE[kind].format(**names),
     )
 
 
@@ -171,7 +172,7 @@ def unproven(context: Context) -> list[Finding]:
             total.stage,
             f"{_are(total.expected or 0)} too few to prove the target of {target:.12g} at "
             f"{total.stage} against {total.against}.",
-            {"against": total.against, "records": total.expected, "needed": _needed(target)},
+            {"against": total.against, "records": total.expected, "needed": needed(target)},
             "Judge it over a longer time.",
         )
         for total in context.totals
@@ -181,10 +182,6 @@ def unproven(context: Context) -> list[Finding]:
 
 def _are(records: int) -> str:
     return "1 record is" if records == 1 else f"{records:,} records are"
-
-
-def _needed(target: float) -> int:
-    return int(np.ceil(3 / (1 - target) * (1 - 1e-9)))
 
 
 def _total(context: Context, edge: Edge) -> Books:

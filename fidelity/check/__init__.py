@@ -1,0 +1,127 @@
+"""Check: a report is held against the targets, and against the user's own expectations.
+
+The report's figures become small tables, targets become expectations over them, Great Expectations
+answers. Law: where the report and this judge the same, they agree, since both ask
+`report.judging`; what was not seen is never passed, and what has not settled is not judged.
+"""
+
+from collections.abc import Sequence
+
+from fidelity.check import great, page
+from fidelity.check.balances import balances
+from fidelity.check.checked import Checked, Expected, Judgement, Row
+from fidelity.check.lags import lags
+from fidelity.check.own import add_own, refuse_unknown
+from fidelity.check.questions import JUDGED, PENDING, UNKNOWN, UNPROVEN, Question, Table
+from fidelity.check.totals import stages, watermark
+from fidelity.config import Pipeline
+from fidelity.report import Report, Verdict
+
+__all__ = ["Checked", "Expected", "Row", "check"]
+
+_ORDER = {"fail": 0, "unknown": 1, "not measurable": 2}
+
+
+def check(pipeline: Pipeline, report: Report) -> Checked:
+    """Hold a report, all of it or narrowed, against the pipeline's targets and expectations.
+
+    Raises:
+        ConfigError: an expectation of the user's is not one of Great Expectations', or cannot be
+            judged.
+        UsageError: Great Expectations is not installed.
+    """
+    tables = [
+        balances(pipeline, report),
+        lags(pipeline, report),
+        stages(pipeline, report),
+        watermark(pipeline, report),
+    ]
+    named = {table.name: table for table in tables}
+    refuse_unknown(pipeline, {table.name: table.data.column_names for table in tables})
+    unanswered = add_own(pipeline, named)
+    answers, results = great.answer(tables)
+    rows = [*unanswered, *(row for each in answers for row in _rows(each))]
+    rows += [row for table in tables for each in table.questions for row in _unproven(each)]
+    expected = _expected(tables, answers, unanswered)
+    verdict = _verdict([each.verdict for each in expected])
+    checked = Checked(
+        report.pipeline, report.run, report.as_of, report.within, verdict, expected, _sorted(rows)
+    )
+    return page.with_files(checked, results)
+
+
+def _rows(answer: great.Answer) -> list[Row]:
+    if not answer.about_rows:
+        return [] if answer.success else [answer.question.tell(-1, answer.observed)]
+    return [] if answer.success else [answer.question.tell(at, JUDGED) for at in answer.rows]
+
+
+def _unproven(question: Question) -> list[Row]:
+    return [
+        question.tell(at, UNPROVEN) for at, state in enumerate(question.states) if state == UNPROVEN
+    ]
+
+
+def _sorted(rows: list[Row]) -> tuple[Row, ...]:
+    """Worst first: failed before unknown, where it came about before where it is seen again."""
+    return tuple(sorted(rows, key=lambda row: (_ORDER[row.verdict], row.elsewhere, -row.records)))
+
+
+def _expected(
+    tables: Sequence[Table], answers: Sequence[great.Answer], unanswered: Sequence[Row]
+) -> tuple[Expected, ...]:
+    by_question = {id(each.question): each for each in answers}
+    found = []
+    names: set[str] = set()
+    for table in tables:
+        for question in table.questions:
+            if question.own or question.name not in names:
+                names.add(question.name)
+                found.append(_tally(question, by_question.get(id(question))))
+    nothing = [
+        Expected(row.expectation, "", row.expectation, "unknown", 0, 0, 1, 0, 0)
+        for row in unanswered
+    ]
+    return (*found, *nothing)
+
+
+def _tally(question: Question, answer: great.Answer | None) -> Expected:
+    """Counts of rows; of an expectation about a whole table, of that one."""
+    count = {state: int((question.states == state).sum()) for state in range(5)}
+    missed, judged = 0, count[JUDGED]
+    if answer is not None and not answer.about_rows:
+        judged = 1
+        missed = int(not answer.success)
+    elif answer is not None and not answer.success:
+        missed = len(answer.rows)
+    warns = question.severity == "warning"
+    failed, unknown = (0, missed) if warns else (missed, count[UNKNOWN])
+    return Expected(
+        question.name,
+        question.over,
+        question.kind,
+        _of(failed, unknown, judged - missed, count[PENDING], count[UNPROVEN]),
+        passed=judged - missed,
+        failed=failed,
+        unknown=unknown,
+        pending=count[PENDING],
+        not_measurable=count[UNPROVEN],
+        observed=None if answer is None else answer.observed,
+    )
+
+
+def _of(failed: int, unknown: int, passed: int, pending: int, unproven: int) -> Judgement:
+    """Any fail, else any unknown, else what could not be proven, else any pass, else pending."""
+    counts: dict[Judgement, int] = {
+        "fail": failed,
+        "unknown": unknown,
+        "not measurable": unproven,
+        "pass": passed,
+        "pending": pending,
+    }
+    return next((verdict for verdict, count in counts.items() if count), "pending")
+
+
+def _verdict(verdicts: Sequence[str]) -> Verdict:
+    order: tuple[Verdict, ...] = ("fail", "unknown", "pass", "pending")
+    return next((verdict for verdict in order if verdict in verdicts), "unknown")

@@ -1,0 +1,174 @@
+"""The user's own expectations: their words for Great Expectations, and what did not meet them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from fidelity.check import great
+from fidelity.check.checked import Row
+from fidelity.check.columns import SHARES, TEXTS
+from fidelity.check.questions import JUDGED, NOT_ASKED, PENDING, Question, States, Table
+from fidelity.config import Expectation, Pipeline
+from fidelity.config.values import duration, nearest, share
+from fidelity.errors import ConfigError
+from fidelity.report import from_iso
+
+_COLUMNS = ("column", "column_A", "column_B", "column_list", "column_set")
+"""Arguments whose values are names of columns."""
+
+Value = Any
+
+
+def refuse_unknown(pipeline: Pipeline, columns: Mapping[str, list[str]]) -> None:
+    """Raise ConfigError, telling every expectation that Great Expectations would not take.
+
+    Args:
+        columns: what each table has.
+    """
+    told = []
+    for at, each in enumerate(pipeline.expectations):
+        place = f"expectations.{at}.{each.name}"
+        told += [f"{place}: {what}" for what in _problems(each, columns[each.over])]
+    if told:
+        many = [f"{len(told)} problems:"] if len(told) > 1 else []
+        raise ConfigError("\n  ".join([*many, *told]), where=pipeline.name)
+
+
+def _problems(expectation: Expectation, columns: list[str]) -> list[str]:
+    found = []
+    for argument in _COLUMNS:
+        given = expectation.arguments.get(argument, [])
+        for name in [given] if isinstance(given, str) else given:
+            if name not in columns:
+                advice = nearest(str(name), columns) or f"It has {', '.join(columns)}."
+                found.append(f"`{expectation.over}` has no column `{name}`. {advice}")
+    if found:
+        return found
+    return great.problems(expectation.name, arguments(expectation))
+
+
+def arguments(expectation: Expectation) -> dict[str, Value]:
+    """The arguments as values: numbers, truth values, shares and durations as the column asks."""
+    names = expectation.arguments
+    column = str(names.get("column", names.get("column_A", "")))
+    return {
+        key: held if key in _COLUMNS else _value(held, column if key != "mostly" else "")
+        for key, held in names.items()
+    }
+
+
+def _value(held: Value, column: str) -> Value:
+    if isinstance(held, dict):
+        return {key: _value(each, column) for key, each in held.items()}
+    if isinstance(held, list):
+        return [_value(each, column) for each in held]
+    if held in ("true", "false"):
+        return held == "true"
+    if column in TEXTS:
+        return held
+    for read in _readers(column):
+        try:
+            return read(held)
+        except ValueError:
+            continue
+    return held
+
+
+def _readers(column: str) -> tuple[Any, ...]:
+    if column.endswith("_us"):
+        return (int, float, duration)
+    return (int, float, share) if column in SHARES else (int, float)
+
+
+def add_own(pipeline: Pipeline, tables: Mapping[str, Table]) -> list[Row]:
+    """Add the user's questions to their tables; the rows of those that nothing can answer."""
+    unanswered = []
+    for each in pipeline.expectations:
+        table = tables[each.over]
+        states = _states(each, table)
+        if (states == NOT_ASKED).all():
+            unanswered.append(_nothing(each, table))
+            continue
+        put = arguments(each)
+        table.questions.append(
+            Question(
+                name=each.name,
+                over=each.over,
+                kind=each.name,
+                arguments=put,
+                states=states,
+                tell=_teller(each, table, put),
+                own=True,
+            )
+        )
+    return unanswered
+
+
+def _states(expectation: Expectation, table: Table) -> States:
+    """Which rows it is about; windows that have not settled are not judged."""
+    states = np.where(table.settled, JUDGED, PENDING).astype(np.int8)
+    for column, names in (("stage", expectation.stages), ("stream", expectation.streams)):
+        if names and column in table.data.column_names:
+            mine = pc.is_in(table.data[column], value_set=_strings(names))
+            states[~np.asarray(mine.to_numpy(), np.bool_)] = NOT_ASKED
+    return states
+
+
+def _strings(names: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(names, pa.string())
+
+
+def _nothing(expectation: Expectation, table: Table) -> Row:
+    streams = set(table.data["stream"].to_pylist() if "stream" in table.data.column_names else ())
+    missing = [name for name in expectation.streams if name not in streams]
+    advice = nearest(missing[0], streams) if missing else ""
+    what = f"no stream `{missing[0]}` was seen." if missing else "there is nothing to judge."
+    return Row(
+        expectation.name, stage=", ".join(expectation.stages), against=None, stream="", window=None,
+        observed=None, target=None, verdict="unknown", message=what,
+        action=advice or "Check `stage`, `streams` and `over` of the expectation.",
+    )  # fmt: skip
+
+
+def _teller(expectation: Expectation, table: Table, put: dict[str, Value]) -> Any:
+    asked = [put[name] for name in ("column", "column_A", "column_B") if name in put]
+    asked += put.get("column_list", []) or put.get("column_set", [])
+    wanted = {key: held for key, held in put.items() if key not in _COLUMNS}
+
+    def tell(at: int, observed: Any) -> Row:
+        if at < 0:  # about the whole table
+            row: dict[str, Any] = {}
+            told = f"over `{expectation.over}` it came to {observed}."
+        else:
+            row = table.data.slice(at, 1).to_pylist()[0]
+            observed = row[asked[0]] if len(asked) == 1 else [row[name] for name in asked]
+            told = ", ".join(f"{name} is {_shown(row[name])}" for name in asked) + "."
+        stages = ", ".join(expectation.stages)
+        window = row.get("window")
+        return Row(
+            expectation.name,
+            stage=str(row.get("stage", stages)),
+            against=row.get("against"),
+            stream=str(row.get("stream", "")),
+            window=None if window is None else from_iso(window),
+            observed=observed,
+            target=wanted,
+            verdict="fail",
+            message=f"{told} Wanted: {_words(wanted)}." if wanted else told,
+            action="You set this expectation: see `expectations` in the pipeline file.",
+            records=int(row.get("lost") or 0),
+        )
+
+    return tell
+
+
+def _shown(value: Any) -> str:
+    return "empty" if value is None else str(value)
+
+
+def _words(wanted: dict[str, Value]) -> str:
+    return ", ".join(f"{key} {held}" for key, held in wanted.items())
