@@ -26,6 +26,17 @@ QUESTIONS = (
     "difference",
     "flaw",
     "lag",
+    "balance_history",
+    "difference_history",
+    "flaw_history",
+    "lag_history",
+    "daily",
+    "completeness_by_day",
+    "nines",
+    "worst_streams",
+    "losses_by_origin",
+    "time_to_detect",
+    "restatements",
 )
 """The views, each after those that it asks."""
 

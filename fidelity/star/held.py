@@ -45,10 +45,11 @@ class Held:
     @cached_property
     def _asked(self) -> duckdb.DuckDBPyConnection:
         connection = connect()
+        connection.execute("SET threads = 1")  # small tables: more threads take longer to start
         connection.register("dim_run_files", self.runs)
         connection.register("dim_statement_files", self.statements)
-        for name in ("star_runs", "star_statements"):
-            connection.execute(f"CREATE TEMP VIEW {name} AS {question(name)}")
+        for name in ("star_runs", "star_statements", "star_current"):
+            connection.execute(f"CREATE TEMP TABLE {name} AS {question(name)}")
         return connection
 
     @cached_property
@@ -60,6 +61,12 @@ class Held:
     def marked(self) -> pa.Table:
         """The rows of dim_statement, with `live`, `known` and what they are of."""
         return self._asked.execute("FROM star_statements").to_arrow_table()
+
+    @property
+    def current(self) -> pa.Array:
+        """The keys of the statements that are the current truth."""
+        found = self._asked.execute("SELECT statement_key FROM star_current").to_arrow_table()
+        return found["statement_key"].combine_chunks()
 
     def publication(self, pipeline: str, run: str) -> dict[str, Any] | None:
         """The row of dim_run that counts for a run, times in microseconds."""

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fidelity.errors import StoreError
+from fidelity.questions import ask, connect
 from fidelity.star import digests
 from fidelity.star.held import Held
 from fidelity.star.place import NO_DAY, Place, new_part, written_at
-from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, FACTS, Table
+from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, FACT_BALANCE, FACT_DAY, FACTS, Table
 
 MANY = 24
 """Publications that are merged: a day of hourly runs."""
@@ -32,17 +33,29 @@ def sweep(place: Place, held: Held) -> Held:
     place.remove(
         place.path(table, part, f"{day:%Y-%m-%d}")
         for part, day in held.dead_parts()
-        for table in FACTS
+        for table in (*FACTS, FACT_DAY)
     )
     place.remove(place.path(DIM_STATEMENT, part) for part in statements)
     place.remove(place.path(DIM_RUN, part) for part in runs)
     return Held(_without(held.runs, runs), _without(held.statements, statements))
 
 
+def untidy(held: Held) -> bool:
+    """Whether there is something to sweep or, with one publication more, to merge."""
+    dead = pc.and_(pc.invert(held.marked["live"]), held.marked["known"])
+    return bool(pc.any(dead).as_py()) or len(_fresh_parts(held)) + 1 >= MANY
+
+
+def _fresh_parts(held: Held) -> set[str]:
+    """The publications whose rows were never merged."""
+    fresh = held.marked.filter(pc.and_(held.marked["live"], pc.equal(held.marked["level"], 0)))
+    return set(fresh["part"].to_pylist())
+
+
 def merge_if_many(place: Place, held: Held) -> None:
     """Merge the days that too many publications have files of, or dead rows in files that count."""
     fresh = held.marked.filter(pc.and_(held.marked["live"], pc.equal(held.marked["level"], 0)))
-    if pc.count_distinct(fresh["part"]).as_py() >= MANY:
+    if len(_fresh_parts(held)) >= MANY:
         merge(place, held, set(fresh["day"].to_pylist()))
         return
     stale = held.marked.filter(pc.and_(pc.invert(held.marked["live"]), held.marked["known"]))
@@ -57,10 +70,21 @@ def merge(place: Place, held: Held, days: set[object]) -> None:
     moved = pc.is_in(live["day"], pa.array(sorted(days, key=str), pa.date32()))
     kept, old = live.filter(pc.invert(moved)), live.filter(moved)
     new = _rekeyed(old, part)
+    current = new.filter(pc.is_in(old["statement_key"], held.current))
     for day in sorted(days, key=str):
         at = pc.equal(old["day"], pa.scalar(day, pa.date32()))
-        for table in FACTS:
-            _merge_day(place, table, part, f"{day:%Y-%m-%d}", old.filter(at), new.filter(at))
+        text = f"{day:%Y-%m-%d}"
+        merged = {
+            table: _merge_day(place, table, part, text, old.filter(at), new.filter(at))
+            for table in FACTS
+        }
+        if (balances := merged[FACT_BALANCE]) is not None:
+            is_current = pc.is_in(
+                balances["statement_key"], current["statement_key"].combine_chunks()
+            )
+            statements = pc.sum(pc.and_(at, pc.is_valid(old["window"]))).as_py()
+            added = _added_up(balances.filter(is_current), part, statements)
+            place.write(FACT_DAY, part, added, text)
     place.write(DIM_STATEMENT, part, pa.concat_tables([kept, new]).cast(DIM_STATEMENT.schema))
     runs = held.marked_runs.filter(held.marked_runs["live"]).select(DIM_RUN.schema.names)
     place.write(DIM_RUN, part, runs.cast(DIM_RUN.schema))
@@ -78,11 +102,11 @@ def _rekeyed(old: pa.Table, part: str) -> pa.Table:
 
 def _merge_day(
     place: Place, table: Table, part: str, day: str, old: pa.Table, new: pa.Table
-) -> None:
-    """The rows of the statements `old` in one file, as those of `new`."""
+) -> pa.Table | None:
+    """The rows of the statements `old` in one file, as those of `new`; None if there are none."""
     due = pc.sum(old[_COUNTS[table.name]]).as_py() or 0
     if not due:
-        return
+        return None
     holding = old.filter(pc.greater(old[_COUNTS[table.name]], 0))
     parts = sorted(set(holding["part"].to_pylist()))
     rows = pa.concat_tables(place.each(lambda each: place.read(table, each, day), parts))
@@ -94,7 +118,17 @@ def _merge_day(
     at = pc.index_in(rows["statement_key"], old["statement_key"].combine_chunks())
     rows = rows.set_column(0, table.schema.field(0), new["statement_key"].take(at))
     order = [key for key in _SORTED if key[0] in table.schema.names]
-    place.write(table, part, rows.sort_by(order).cast(table.schema), day)
+    rows = rows.sort_by(order).cast(table.schema)
+    place.write(table, part, rows, day)
+    return rows
+
+
+def _added_up(balances: pa.Table, part: str, statements: int) -> pa.Table:
+    """The rows of fact_day of a day's current rows."""
+    with connect() as connection:
+        connection.register("current_balance", balances)
+        found = ask(connection, "star_day", part=part, statements=statements)
+        return found.to_arrow_table().cast(FACT_DAY.schema)
 
 
 def clear_away(place: Place, held: Held) -> int:

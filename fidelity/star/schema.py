@@ -205,6 +205,36 @@ FACT_LAG = Table(
     by_day=True,
 )
 
+FACT_DAY = Table(
+    "fact_day",
+    "one row for each day, pipeline, stage, against and stream: the current rows of fact_balance, "
+    "of merged days, added up. It counts if `part` and `statements` are those of the day's "
+    "statements in dim_statement",
+    pa.schema(
+        [
+            _text("part", "Name of the file, and of the files that it was made from."),
+            _column(
+                "statements", pa.int64(), "", "How many statements of the day it was made from."
+            ),
+            _PIPELINE,
+            _STAGE,
+            _text("after", "The stage before; null at the source."),
+            _AGAINST,
+            _STREAM,
+            *(
+                _count(verdict, f"Windows of the stream whose verdict is {verdict}.", "windows")
+                for verdict in ("pass", "fail", "pending", "unknown")
+            ),
+            *(
+                pa.field(each.name, each.type, metadata=each.metadata)
+                for each in FACT_BALANCE.schema
+                if each.metadata[b"additive"] == b"yes"
+            ),
+        ]
+    ),
+    by_day=True,
+)
+
 DIM_RUN = Table(
     "dim_run",
     "one row for each run that was published; the row that was published last counts",
@@ -259,6 +289,7 @@ DIM_STATEMENT = Table(
             _text("part", "Name of the files that hold its rows, without .parquet."),
             _column("digest", pa.int64(), "", "Digest of its rows."),
             _column("balances", pa.int64(), "rows", "Its rows of fact_balance."),
+            _column("unsettled", pa.int64(), "rows", "... whose window had not settled."),
             _column("differences", pa.int64(), "rows", "Its rows of fact_difference."),
             _column("flaws", pa.int64(), "rows", "Its rows of fact_flaw."),
             _column("lags", pa.int64(), "rows", "Its rows of fact_lag."),
@@ -306,4 +337,4 @@ DIM_WINDOW = Table(
 
 FACTS = (FACT_BALANCE, FACT_DIFFERENCE, FACT_FLAW, FACT_LAG)
 DIMENSIONS = (DIM_RUN, DIM_STATEMENT, DIM_STAGE, DIM_STREAM, DIM_WINDOW)
-TABLES = (*FACTS, *DIMENSIONS)
+TABLES = (*FACTS, FACT_DAY, *DIMENSIONS)

@@ -18,10 +18,10 @@ from fidelity.errors import UsageError
 from fidelity.report import Report
 from fidelity.star import digests, dimensions
 from fidelity.star.held import Held
-from fidelity.star.merge import merge_if_many, sweep
+from fidelity.star.merge import merge_if_many, sweep, untidy
 from fidelity.star.place import Place, new_part
 from fidelity.star.rows import WHOLE, Told, counts, day_of, day_text, run_row, windows_of, with_keys
-from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, FACTS
+from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, FACT_BALANCE, FACTS
 
 _COUNTED = dict(zip(("balances", "differences", "flaws", "lags"), FACTS, strict=True))
 
@@ -76,7 +76,8 @@ def publish_star(place: Place, pipeline: Pipeline, report: Report) -> Done:
     statements = _statements(part, told, keys)
     place.write(DIM_STATEMENT, part, statements)
     place.write(DIM_RUN, part, run)
-    merge_if_many(place, sweep(place, held.with_more(part, run, statements)))
+    if earlier is not None or untidy(held):
+        merge_if_many(place, sweep(place, held.with_more(part, run, statements)))
     return Done(len(windows) - 1, rows, False)
 
 
@@ -113,7 +114,10 @@ def _write_facts(place: Place, part: str, told: Told, keys: Mapping[int, int]) -
 
 
 def _statements(part: str, told: Told, keys: Mapping[int, int]) -> pa.Table:
-    numbers = {name: counts(told.facts[table.name]) for name, table in _COUNTED.items()}
+    facts = told.facts
+    numbers = {name: counts(facts[table.name]) for name, table in _COUNTED.items()}
+    balances = facts[FACT_BALANCE.name]
+    numbers["unsettled"] = counts(balances.filter(pc.invert(balances["settled"])))
     rows = [
         {
             "statement_key": key,
@@ -123,7 +127,7 @@ def _statements(part: str, told: Told, keys: Mapping[int, int]) -> pa.Table:
             "level": 0,
             "part": part,
             "digest": told.digests.get(window, 0),
-            **{name: numbers[name].get(window, 0) for name in _COUNTED},
+            **{name: number.get(window, 0) for name, number in numbers.items()},
         }
         for window, key in keys.items()
     ]
