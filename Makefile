@@ -2,7 +2,7 @@
 PYTHON_HERE = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench lock clean superset
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -25,6 +25,9 @@ check: setup  ## Lint, format, types, and no address or path of this machine in 
 
 bench: setup  ## The benchmarks: each figure as a ratio within one run
 	@$(PYTHON_HERE) -m benchmarks
+
+superset: setup  ## Look at a star in Apache Superset: an environment of its own, an example dashboard
+	@$(PYTHON_HERE) -m examples.superset $(ARGS)
 
 lock: setup  ## Bring requirements.lock up to date with pyproject.toml
 	@scripts/lock.sh

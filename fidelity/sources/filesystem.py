@@ -8,6 +8,7 @@ one file is out of reach.
 import os
 import re
 import stat
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -145,7 +146,7 @@ class Local:
 def draft_of(path: str) -> str:
     """Where a file is written before it gets its name: readers of folders pass over hidden ones."""
     folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}.{name}.{os.getpid()}.tmp"
+    return f"{folder}{slash}.{name}.{os.getpid()}-{threading.get_ident()}.tmp"
 
 
 _BYTE = re.compile(rb"\\x([0-9a-f]{2})")

@@ -54,7 +54,7 @@ def _write_stages(place: Place, pipeline: Pipeline) -> None:
 
 
 def _write_streams(place: Place, report: Report, part: str) -> None:
-    held = place.read_all(DIM_STREAM)
+    held = place.read_all(DIM_STREAM)  # nobody removes them
     known = held.filter(pc.equal(held["pipeline"], report.pipeline))["stream"]
     streams = pc.unique(report.balances["stream"])
     new = streams.filter(pc.invert(pc.is_in(streams, known.combine_chunks())))

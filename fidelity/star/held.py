@@ -4,7 +4,7 @@ Laws: what does not count any more never counts again, so it may be removed at a
 read here was written before it was referred to: the runs are read first.
 """
 
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,10 +13,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fidelity.config import mask
+from fidelity.errors import StoreError
 from fidelity.questions import ask, connect, question
-from fidelity.star.place import Place
+from fidelity.star.place import Gone, Place
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT
 
+_TRIES = 20  # others clear files away, which takes moments
 _NAMED = pa.field("file", pa.string())
 RUNS = DIM_RUN.schema.append(_NAMED)
 STATEMENTS = DIM_STATEMENT.schema.append(_NAMED)
@@ -32,8 +35,12 @@ class Held:
     @classmethod
     def of(cls, place: Place) -> "Held":
         """What is there now. Raises StoreError."""
-        runs = place.read_all(DIM_RUN)
-        return cls(runs, place.read_all(DIM_STATEMENT))
+        for _ in range(_TRIES):
+            with suppress(Gone):
+                runs = place.read_all(DIM_RUN)
+                return cls(runs, place.read_all(DIM_STATEMENT))
+        what = "the star changes faster than it can be read."
+        raise StoreError(what, where=mask(place.uri), action="Publish again.")
 
     def with_more(self, part: str, run: pa.Table, statements: pa.Table) -> "Held":
         """And what was just written as `part`."""
@@ -91,7 +98,7 @@ class Held:
         )
         return _all_dead(runs), _all_dead(self.marked.select(["file", "live", "known"]))
 
-    def dead_parts(self) -> Iterable[tuple[str, Any]]:
+    def dead_parts(self) -> list[tuple[str, Any]]:
         """(part, day) of the facts' files none of whose rows counts any more."""
         rows = self.marked.select(["part", "day", "live", "known"])
         found = rows.group_by(["part", "day"]).aggregate([("live", "any"), ("known", "all")])

@@ -6,6 +6,9 @@ Those are removed last. Two merges at once both come out right: one of the equal
 """
 
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,25 +17,35 @@ from fidelity.errors import StoreError
 from fidelity.questions import ask, connect
 from fidelity.star import digests
 from fidelity.star.held import Held
-from fidelity.star.place import NO_DAY, Place, new_part, written_at
+from fidelity.star.place import Gone, Place, new_part, written_at
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, FACT_BALANCE, FACT_DAY, FACTS, Table
 
 MANY = 24
 """Publications that are merged: a day of hourly runs."""
 
-_IN_FLIGHT = 86_400_000_000  # how long an unfinished publication is left alone, microseconds
+_IN_FLIGHT = 3_600_000_000  # how long an unfinished publication is left alone, microseconds
 _COUNTS = dict(
     zip((table.name for table in FACTS), ("balances", "differences", "flaws", "lags"), strict=True)
 )
 _SORTED = [(n, "ascending") for n in ("stage", "against", "stream", "window", "run")]
 
 
+def tidy(place: Place, held: Held, many: int) -> None:
+    """Remove what counts no more, and merge what there is too much of. Raises StoreError."""
+    with suppress(Gone):  # somebody else merges: the next publication looks again
+        _merge_if_many(place, sweep(place, held), many)
+
+
 def sweep(place: Place, held: Held) -> Held:
     """Remove what counts no more; what the star holds then."""
     runs, statements = held.dead_files()
+    parts = held.dead_parts()
+    if not (runs or statements or parts):
+        return held
+    time.sleep(place.grace)
     place.remove(
         place.path(table, part, f"{day:%Y-%m-%d}")
-        for part, day in held.dead_parts()
+        for part, day in parts
         for table in (*FACTS, FACT_DAY)
     )
     place.remove(place.path(DIM_STATEMENT, part) for part in statements)
@@ -40,10 +53,10 @@ def sweep(place: Place, held: Held) -> Held:
     return Held(_without(held.runs, runs), _without(held.statements, statements))
 
 
-def untidy(held: Held) -> bool:
+def untidy(held: Held, many: int) -> bool:
     """Whether there is something to sweep or, with one publication more, to merge."""
     dead = pc.and_(pc.invert(held.marked["live"]), held.marked["known"])
-    return bool(pc.any(dead).as_py()) or len(_fresh_parts(held)) + 1 >= MANY
+    return bool(pc.any(dead).as_py()) or len(_fresh_parts(held)) + 1 >= many
 
 
 def _fresh_parts(held: Held) -> set[str]:
@@ -52,10 +65,10 @@ def _fresh_parts(held: Held) -> set[str]:
     return set(fresh["part"].to_pylist())
 
 
-def merge_if_many(place: Place, held: Held) -> None:
+def _merge_if_many(place: Place, held: Held, many: int) -> None:
     """Merge the days that too many publications have files of, or dead rows in files that count."""
     fresh = held.marked.filter(pc.and_(held.marked["live"], pc.equal(held.marked["level"], 0)))
-    if len(_fresh_parts(held)) >= MANY:
+    if len(_fresh_parts(held)) >= many:
         merge(place, held, set(fresh["day"].to_pylist()))
         return
     stale = held.marked.filter(pc.and_(pc.invert(held.marked["live"]), held.marked["known"]))
@@ -63,15 +76,15 @@ def merge_if_many(place: Place, held: Held) -> None:
         merge(place, held, set(stale["day"].to_pylist()))
 
 
-def merge(place: Place, held: Held, days: set[object]) -> None:
+def merge(place: Place, held: Held, days: set[date]) -> None:
     """Write these days anew. Raises StoreError."""
     part = new_part(time.time_ns() // 1000)
     live = held.marked.filter(held.marked["live"]).select(DIM_STATEMENT.schema.names)
-    moved = pc.is_in(live["day"], pa.array(sorted(days, key=str), pa.date32()))
+    moved = pc.is_in(live["day"], pa.array(sorted(days), pa.date32()))
     kept, old = live.filter(pc.invert(moved)), live.filter(moved)
     new = _rekeyed(old, part)
     current = new.filter(pc.is_in(old["statement_key"], held.current))
-    for day in sorted(days, key=str):
+    for day in sorted(days):
         at = pc.equal(old["day"], pa.scalar(day, pa.date32()))
         text = f"{day:%Y-%m-%d}"
         merged = {
@@ -88,7 +101,7 @@ def merge(place: Place, held: Held, days: set[object]) -> None:
     place.write(DIM_STATEMENT, part, pa.concat_tables([kept, new]).cast(DIM_STATEMENT.schema))
     runs = held.marked_runs.filter(held.marked_runs["live"]).select(DIM_RUN.schema.names)
     place.write(DIM_RUN, part, runs.cast(DIM_RUN.schema))
-    sweep(place, Held.of(place))
+    _clear_away(place, sweep(place, Held.of(place)), sorted(days))
 
 
 def _rekeyed(old: pa.Table, part: str) -> pa.Table:
@@ -131,22 +144,32 @@ def _added_up(balances: pa.Table, part: str, statements: int) -> pa.Table:
         return found.to_arrow_table().cast(FACT_DAY.schema)
 
 
-def clear_away(place: Place, held: Held) -> int:
-    """Remove what publications that died left behind, a day after; how many files that were."""
-    known = set(held.marked.filter(held.marked["known"])["part"].to_pylist())
+def _clear_away(place: Place, held: Held, days: Iterable[date]) -> None:
+    """Remove what publications that died left behind in these days' folders, an hour after."""
     limit = time.time_ns() // 1000 - _IN_FLIGHT
-    left = []
-    for table in FACTS:
-        for day in place.names(table.name):
-            if day == f"day={NO_DAY}" or not day.startswith("day="):
-                continue
-            for name in place.names(f"{table.name}/{day}"):
-                stem = name.lstrip(".").partition(".parquet")[0]
-                at = written_at(stem)
-                if at is not None and at < limit and stem not in known:
-                    left.append(f"{place.uri}/{table.name}/{day}/{name}")
+    known = held.marked.filter(held.marked["known"])
+    parts = set(known["part"].to_pylist())
+    left = [
+        f"{place.uri}/{folder}/{name}"
+        for table in (*FACTS, FACT_DAY)
+        for folder in (f"{table.name}/day={day:%Y-%m-%d}" for day in days)
+        for name in place.names(folder)
+        if _died(name, parts, limit)
+    ]
+    files = set(known["file"].to_pylist())
+    left += [
+        f"{place.uri}/{DIM_STATEMENT.name}/{name}"
+        for name in place.names(DIM_STATEMENT.name)
+        if _died(name, files, limit)
+    ]
     place.remove(left)
-    return len(left)
+
+
+def _died(name: str, known: set[str], limit: int) -> bool:
+    """Whether a file is neither part of a publication nor of one under way."""
+    part = name.lstrip(".").partition(".parquet")[0]
+    at = written_at(part)
+    return at is not None and at < limit and part not in known
 
 
 def _without(rows: pa.Table, files: list[str]) -> pa.Table:

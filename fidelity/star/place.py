@@ -37,6 +37,10 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
+class Gone(Exception):  # noqa: N818 - an answer to act upon, not a failure
+    """A file that was listed is not there any more: somebody else cleared it away."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """The address of a star."""
@@ -53,6 +57,15 @@ class Place:
     def local(self) -> bool:
         """On this machine's disks."""
         return "://" not in self.uri
+
+    @property
+    def grace(self) -> float:
+        """Seconds from when files count no more until they are removed.
+
+        Who has listed them may open them yet, and the lists that one query makes one after the
+        other tell of the same files.
+        """
+        return 0.2 if self.local else 2.0
 
     def prepare(self) -> None:
         """Make an empty star, unless one is there.
@@ -134,13 +147,19 @@ class Place:
             self.files.write(self.path(table, part, day), out.getvalue())
 
     def read(self, table: Table, part: str, day: str | None = None) -> pa.Table:
-        """The rows of a part's file. Raises StoreError."""
-        with told(self.uri, "read"), self.files.open(self.path(table, part, day)) as file:
+        """The rows of a part's file. Raises StoreError and Gone."""
+        with told(self.uri, "read"), self._opened(self.path(table, part, day)) as file:
             # Small files: threads would take longer to start than to read.
             return pq.ParquetFile(file).read(use_threads=False).cast(table.schema)
 
+    def _opened(self, path: str) -> pa.NativeFile:
+        try:
+            return self.files.open(path)
+        except FileNotFoundError:
+            raise Gone(path) from None
+
     def read_all(self, table: Table) -> pa.Table:
-        """The rows of a dimension, with the part that each is in as `file`. Raises StoreError."""
+        """A dimension, with the part that each row is in as `file`. Raises StoreError and Gone."""
         parts = self.parts(table)
         found = [
             rows.append_column("file", pa.repeat(pa.scalar(part), len(rows)))

@@ -18,7 +18,7 @@ from fidelity.errors import UsageError
 from fidelity.report import Report
 from fidelity.star import digests, dimensions
 from fidelity.star.held import Held
-from fidelity.star.merge import merge_if_many, sweep, untidy
+from fidelity.star.merge import MANY, sweep, tidy, untidy
 from fidelity.star.place import Place, new_part
 from fidelity.star.rows import WHOLE, Told, counts, day_of, day_text, run_row, windows_of, with_keys
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, FACT_BALANCE, FACTS
@@ -42,11 +42,14 @@ class Done:
         return f"{windows}, {rows:,} row{'' if rows == 1 else 's'}"
 
 
-def publish_star(place: Place, pipeline: Pipeline, report: Report) -> Done:
+def publish_star(place: Place, pipeline: Pipeline, report: Report, many: int = MANY) -> Done:
     """Publish what a report says that the star does not hold yet.
 
     A report narrowed to windows says all that it has of them; a whole one says what is new or
     changed since the runs before it.
+
+    Args:
+        many: so many publications are merged into one.
 
     Raises:
         UsageError: the report is narrowed to some stages.
@@ -76,8 +79,8 @@ def publish_star(place: Place, pipeline: Pipeline, report: Report) -> Done:
     statements = _statements(part, told, keys)
     place.write(DIM_STATEMENT, part, statements)
     place.write(DIM_RUN, part, run)
-    if earlier is not None or untidy(held):
-        merge_if_many(place, sweep(place, held.with_more(part, run, statements)))
+    if earlier is not None or untidy(held, many):
+        tidy(place, held.with_more(part, run, statements), many)
     return Done(len(windows) - 1, rows, False)
 
 

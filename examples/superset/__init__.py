@@ -1,0 +1,1 @@
+"""Apache Superset with the example dashboard over a star: `make superset`."""

@@ -1,0 +1,340 @@
+"""The star: what runs published is what readers see, whole runs only, and no other figure."""
+
+import contextlib
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.dataset as ds
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stars import PIPELINE, START, WINDOW, Star, figures, narrow, report
+
+from fidelity.errors import StoreError, UsageError
+from fidelity.report.json import render
+from fidelity.sources.filesystem import Filesystem
+from fidelity.star import Place
+from fidelity.star.held import Held
+from fidelity.star.reference import MARK, PAGE, reference
+from fidelity.star.schema import TABLES
+from fidelity.star.write import publish_star
+
+CONTENTS = st.dictionaries(st.integers(0, 9), st.integers(0, 3), max_size=6)
+
+
+@pytest.fixture
+def star(tmp_path: Path) -> Star:
+    return Star(tmp_path)
+
+
+def as_json(star: Star, view: str) -> list[dict[str, Any]]:
+    """The rows of a view in the shape of the JSON report."""
+    found = star.table(f"SELECT * EXCLUDE (as_of, pipeline, run, day) FROM {view}").to_pylist()
+    for row in found:
+        row["window"] = row["window"].strftime("%Y-%m-%dT%H:%M:%SZ")
+        if view == "difference":
+            row["id"] = f"{row['id']:08x}"
+            place = {name: row.pop(name) for name in ("path", "partition", "offset")}
+            row["position"] = None if place["path"] is None else place
+        if view == "balance":
+            row["flaws"] = {}
+    return found
+
+
+def same_order(rows: list[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps(row, sort_keys=True) for row in rows)
+
+
+@given(contents=CONTENTS)
+@settings(max_examples=6)
+def test_the_star_tells_what_the_json_report_tells_to_the_last_record(
+    contents: dict[int, int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    star = Star(tmp_path_factory.mktemp("star"))
+    told = report("r1", 9, contents)
+    star.publish(told)
+    wanted = json.loads(render(told))
+    for view in ("balance", "difference", "lag"):
+        assert same_order(as_json(star, view)) == same_order(wanted[f"{view}s"])
+    flaws = {(s, k): n for s, k, n in star.ask("SELECT stage, kind, records FROM flaw")}
+    assert flaws == {(row.stage, kind): n for row in told.stages for kind, n in row.flaws.items()}
+
+
+RUNS = st.lists(
+    st.tuples(
+        st.integers(0, 4),  # the run's name
+        CONTENTS,
+        st.one_of(st.none(), st.tuples(st.integers(0, 5), st.integers(1, 5))),  # narrowed
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(runs=RUNS, many=st.sampled_from([2, 3, 24]))
+@settings(max_examples=10)
+def test_the_current_truth_of_a_window_is_what_the_newest_run_says_of_it(
+    runs: list[Any], many: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Against a model: a dictionary of runs, in which each says all that it speaks of."""
+    star = Star(tmp_path_factory.mktemp("star"))
+    spoken: dict[int, dict[int, int | None]] = {}
+    for name, contents, within in runs:
+        before: dict[int, int | None] = {}
+        for older in sorted(spoken):
+            before |= spoken[older] if older < name else {}
+        if within is None:
+            # What did not change needs no new statement: the older run's goes on being true.
+            said: dict[int, int | None] = {
+                w: contents.get(w) for w in {*contents, *before} if contents.get(w) != before.get(w)
+            }
+            star.publish(report(f"r{name}", name, contents), many=many)
+        else:
+            first, end = within[0], within[0] + within[1]
+            inside = {w: seed for w, seed in contents.items() if first <= w < end}
+            said = {w: None for w in before if first <= w < end and before[w] is not None} | inside
+            star.publish(narrow(f"r{name}", name, inside, first, end), many=many)
+        spoken[name] = said
+    truth: dict[int, tuple[int, int | None]] = {}
+    for name in sorted(spoken):
+        truth |= {window: (name, seed) for window, seed in spoken[name].items()}
+    assert star.current() == {
+        window: (f"r{name}", figures(window, seed))
+        for window, (name, seed) in truth.items()
+        if seed is not None
+    }
+    by_day = star.ask("SELECT sum(observed) FROM daily")[0][0] or 0
+    assert by_day == sum(observed for _, observed in star.current().values())
+    held = Held.of(star.place)
+    assert not held.dead_parts()
+    assert held.dead_files() == ([], [])
+
+
+def test_a_run_published_twice_changes_no_file(star: Star) -> None:
+    star.publish(report("r1", 1, {0: 1, 8: 1}))
+    before = star.files()
+    star.publish(report("r1", 1, {0: 1, 8: 1}))
+    assert star.files() == before
+
+
+def test_a_run_repeated_with_fewer_days_leaves_no_row_of_the_others(star: Star) -> None:
+    star.publish(report("r1", 1, {0: 1, 8: 1}))
+    assert len([name for name in star.files() if name.startswith("fact_balance")]) == 2
+    star.publish(report("r1", 1, {8: 2}))
+    assert star.current() == {8: ("r1", figures(8, 2))}
+    rows = ds.dataset(f"{star.place.uri}/fact_balance", partitioning="hive").to_table()
+    assert set(rows["day"].to_pylist()) == {"2026-03-02"}
+    assert sum(rows["observed"].to_pylist()) == figures(8, 2)
+
+
+def test_hourly_runs_publish_what_is_new_or_changed_and_nothing_else(star: Star) -> None:
+    for hour in range(6):
+        contents = dict.fromkeys(range(6 * hour + 6), 1)
+        contents[0] = 1 + hour // 2  # each other run finds the first window changed
+        star.publish(report(f"r{hour}", hour, contents))
+    said = star.ask(
+        """SELECT run, count(*) FROM star_statements WHERE live AND "window" IS NOT NULL
+        GROUP BY ALL ORDER BY run"""
+    )
+    assert said == [("r0", 6), ("r1", 6), ("r2", 7), ("r3", 6), ("r4", 7), ("r5", 6)]
+
+
+def test_restatements_tell_what_a_later_run_changed(star: Star) -> None:
+    settled = [0, 1, 2, 3]
+    star.publish(report("r1", 1, dict.fromkeys(settled, 0)))
+    star.publish(report("r2", 2, {0: 0, 1: 0, 2: 3, 3: 0}))
+    changed = star.ask(
+        f"""SELECT run, run_before, (epoch_us("window") - {START}) // {WINDOW},
+            sum(observed)::BIGINT FROM restatements GROUP BY ALL"""
+    )
+    both = star.ask(
+        f"""SELECT bool_and(settled) FROM balance_history
+        WHERE "window" = make_timestamptz({START + 2 * WINDOW}::BIGINT)"""
+    )
+    wanted = [("r2", "r1", 2, figures(2, 3) - figures(2, 0))]
+    assert changed == (wanted if both == [(True,)] else [])
+    history = star.ask(
+        'SELECT run, current, count(DISTINCT "window") FROM balance_history'
+        " GROUP BY ALL ORDER BY ALL"
+    )
+    assert history == [("r1", False, 1), ("r1", True, 3), ("r2", True, 1)]
+
+
+def test_the_time_to_detect_ends_with_the_first_run_that_told_the_loss(star: Star) -> None:
+    star.publish(report("r1", 4, {0: 1}), report("r2", 9, {0: 2}))
+    found = star.ask(
+        """SELECT stage, told_by, min(seconds_to_detect) FROM time_to_detect
+        WHERE stage = 'lake' GROUP BY ALL ORDER BY ALL"""
+    )
+    lost = star.ask(
+        "SELECT run, sum(lost) FROM balance_history WHERE stage = 'lake' GROUP BY run"
+        " HAVING sum(lost) > 0 ORDER BY run"
+    )
+    assert lost
+    assert found[0] == ("lake", lost[0][0], {"r1": 3, "r2": 8}[lost[0][0]] * 600.0)
+
+
+class Failing(Place):
+    """A star whose store fails at its n-th write or removal, and from then on."""
+
+    left = 0
+
+    @property
+    def files(self) -> Filesystem:
+        return Stopping(super().files)  # type: ignore[return-value]
+
+    @property
+    def grace(self) -> float:
+        return 0.0
+
+
+class Stopping:
+    def __init__(self, inner: Filesystem) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def write(self, path: str, content: bytes) -> None:
+        self.step()
+        self.inner.write(path, content)
+
+    def remove(self, path: str) -> None:
+        self.step()
+        self.inner.remove(path)
+
+    @staticmethod
+    def step() -> None:
+        Failing.left -= 1
+        if Failing.left < 0:
+            raise OSError(None, "stopped")
+
+
+def test_a_publication_that_stops_anywhere_leaves_the_run_as_it_was_or_as_it_becomes(
+    tmp_path: Path,
+) -> None:
+    """With a repeat of a run that was merged, and a merge: every kind of file is touched."""
+    start = Star(tmp_path / "start")
+    for name in ("r1", "r2", "r3"):
+        start.publish(report(name, int(name[1]), {0: int(name[1]), 8: 1}), many=2)
+    old = start.current()
+    changed = report("r3", 3, {0: 1, 7: 2})
+    after = Star(tmp_path / "after")
+    shutil.copytree(start.place.uri, after.place.uri)
+    after.publish(changed, many=2)
+    new, seen = after.current(), set()
+    for steps in range(1000):
+        star = Star(tmp_path / str(steps))
+        shutil.copytree(start.place.uri, star.place.uri)
+        Failing.left = steps
+        with contextlib.suppress(StoreError):
+            star.publish(changed, many=2, place=Failing(star.place.uri))
+        found = star.current()
+        assert found in (old, new)
+        seen.add(json.dumps(found))
+        if Failing.left >= 0:
+            break
+        if steps % 6 == 0:
+            assert star.ask("SELECT sum(observed) FROM daily")[0][0] == sum(
+                observed for _, observed in found.values()
+            )
+            star.publish(changed, many=2)
+            assert star.current() == new
+    assert steps > 10
+    assert len(seen) == 2
+
+
+def test_publications_at_once_lose_no_row(star: Star) -> None:
+    """Of runs of their own, with merges in between; and of the same run, of which one counts."""
+    star.place.prepare()
+    failed: list[StoreError] = []
+
+    def publish(name: int) -> None:
+        try:
+            for again in range(3):
+                run = 3 * name + again
+                star.publish(narrow(f"r{run:02d}", run, {run: 1}, run, run + 1), many=3)
+                star.publish(narrow("same", 50, {60 + name: 1}, 60, 70), many=3)
+        except StoreError as error:
+            failed.append(error)
+
+    workers = [threading.Thread(target=publish, args=(name,)) for name in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failed
+    current = star.current()
+    assert len([window for window in current if window >= 60]) == 1
+    assert {w: v for w, v in current.items() if w < 60} == {
+        run: (f"r{run:02d}", figures(run, 1)) for run in range(12)
+    }
+
+
+def test_readers_see_whole_runs_while_they_are_replaced(star: Star) -> None:
+    """A reader counts over and over, while a run is replaced by one of other days and windows."""
+    versions = [{0: 1, 1: 1, 8: 1}, {0: 2, 9: 2}]
+    star.publish(report("r1", 1, versions[0]))
+    wanted = {sum(figures(w, s) for w, s in each.items()) for each in versions}
+    done, seen = threading.Event(), set()
+
+    def read() -> None:
+        while not done.is_set():
+            with contextlib.suppress(duckdb.IOException):  # a file that was just removed
+                seen.add(star.ask("SELECT sum(observed)::BIGINT FROM balance")[0][0])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(6):
+        star.publish(report("r1", 1, versions[(number + 1) % 2]))
+    done.set()
+    reader.join()
+    assert seen == wanted
+
+
+def test_a_star_of_another_place_or_version_is_refused(star: Star, tmp_path: Path) -> None:
+    (tmp_path / "star").mkdir()
+    (tmp_path / "star" / "mine.txt").write_text("mine")
+    with pytest.raises(StoreError, match="not a star"):
+        star.publish(report("r1", 1, {0: 1}))
+    (tmp_path / "star" / "star.json").write_text('{"format": "Fidelity star", "version": 99}')
+    with pytest.raises(StoreError, match="newer Fidelity"):
+        star.publish(report("r1", 1, {0: 1}))
+
+
+def test_a_report_of_some_stages_is_not_published(star: Star) -> None:
+    with pytest.raises(UsageError, match="some stages only"):
+        publish_star(star.place, PIPELINE, report("r1", 1, {0: 1}, only=("lake",)))
+
+
+def test_two_pipelines_may_share_a_star(star: Star) -> None:
+    star.publish(report("r1", 1, {0: 1}))
+    other = PIPELINE.model_copy(update={"name": "other"})
+    publish_star(star.place, other, report("r1", 1, {0: 2}, pipeline="other"), many=2)
+    found = star.ask("SELECT pipeline, sum(observed)::BIGINT FROM balance GROUP BY ALL ORDER BY 1")
+    assert found == [("logs", figures(0, 1)), ("other", figures(0, 2))]
+    assert star.ask("SELECT count(*) FROM dim_stage") == [(4,)]
+
+
+def test_a_moved_star_is_read_where_it_is_now(star: Star, tmp_path: Path) -> None:
+    star.publish(report("r1", 1, {0: 1}))
+    current = star.current()
+    shutil.move(star.place.uri, tmp_path / "moved" / "star")
+    assert Star(tmp_path / "moved").current() == current
+
+
+def test_the_reference_is_made_from_the_schema() -> None:
+    assert PAGE.read_text("utf-8").partition(MARK)[2] == f"{reference()}\n"
+
+
+def test_every_column_tells_its_meaning_in_the_files_too(star: Star) -> None:
+    star.publish(report("r1", 1, {n: n for n in range(6)}))
+    for table in TABLES:
+        for path in Path(star.place.uri, table.name).rglob("*.parquet"):
+            for column in ds.dataset(path).schema:
+                assert column.metadata[b"meaning"], f"{table.name}.{column.name}"
+                assert column.metadata[b"additive"] in (b"yes", b"no")
