@@ -57,7 +57,7 @@ def _openmetrics_push(pipeline: Pipeline, report: Report) -> str:
     text = openmetrics.render(report, wanted.origins)
     target = _target(urlsplit(wanted.push), _FAMILIAR + quote(pipeline.name, safe=""))
     with sending.Http(wanted.push, wanted.options) as server:
-        answer = server.send("PUT", target, text.encode(), openmetrics.CONTENT_TYPE_PUSH)
+        answer = server.send("PUT", target, text.encode(), openmetrics.CONTENT_TYPE)
         if not 200 <= answer.status < 300:
             raise sending.refused(answer, server.where)
     return _samples(text)

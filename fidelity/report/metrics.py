@@ -67,12 +67,23 @@ class Facts:
         """What is known of lags for good (settled windows that were seen), streams as called."""
         table = self.report.lags
         table = with_plain_window(table.filter(pc.and_(table["settled"], table["seen"])))
-        called = {
-            name: OTHER if name in self.other_streams else named(name)
-            for name in pc.unique(table["stream"]).to_pylist()
-        }
-        streams = pa.array([called[name] for name in table["stream"].to_pylist()], pa.string())
+        names = pc.unique(table["stream"])
+        called = [
+            OTHER if name in self.other_streams else named(name) for name in names.to_pylist()
+        ]
+        streams = pa.array(called, pa.string()).take(pc.index_in(table["stream"], names))
         return table.set_column(table.schema.get_field_index("stream"), "stream", streams)
+
+    @cached_property
+    def all_lags(self) -> pa.Table:
+        """Quantiles by stage and stream."""
+        return lag.added_up(self.lags, ("stage", "stream"))
+
+    @cached_property
+    def newest_lags(self) -> pa.Table:
+        """Quantiles by stage and stream, of the newest settled window."""
+        newest = pc.equal(self.lags["window"], pa.scalar(self.newest_settled, pa.int64()))
+        return lag.added_up(self.lags.filter(newest), ("stage", "stream"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,25 +199,14 @@ def _age(facts: Facts) -> float | None:
     return None if mark is None else (facts.report.as_of - mark) / 1e6
 
 
-def _lags(facts: Facts) -> Iterator[Sample]:
-    yield from _quantiles(facts.lags)
-
-
-def _newest_lags(facts: Facts) -> Iterator[Sample]:
-    if facts.newest_settled is not None:
-        yield from _quantiles(
-            facts.lags.filter(pc.equal(facts.lags["window"], facts.newest_settled))
-        )
-
-
 def _quantiles(lags: pa.Table) -> Iterator[Sample]:
-    for row in lag.added_up(lags, ("stage", "stream")).to_pylist():
+    for row in lags.to_pylist():
         for column, share in lag.QUANTILES.items():
             yield (row["stage"], row["stream"], f"{float(share):g}"), row[column] / 1e6
 
 
 def _measured(facts: Facts) -> Iterator[Sample]:
-    for row in lag.added_up(facts.lags, ("stage", "stream")).to_pylist():
+    for row in facts.all_lags.to_pylist():
         yield (row["stage"], row["stream"]), row["measured"]
 
 
@@ -396,12 +396,12 @@ METRICS = (
         "fidelity_lag_seconds", "seconds", ("stage", "stream", "quantile"),
         "Within how long so many records had come (arrival less event time): an upper bound, of all"
         " settled windows that were seen. Absent if no arrival is known.",
-        _lags,
+        lambda facts: _quantiles(facts.all_lags),
     ),
     Metric(
         "fidelity_newest_lag_seconds", "seconds", ("stage", "stream", "quantile"),
         "The same of the newest settled window. Absent for a stream without records in it.",
-        _newest_lags,
+        lambda facts: _quantiles(facts.newest_lags),
     ),
     Metric(
         "fidelity_lag_measured_records", "records", ("stage", "stream"),

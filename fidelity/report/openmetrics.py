@@ -12,8 +12,8 @@ from typing import IO
 from fidelity.report import Report
 from fidelity.report.metrics import Metric, Number, Sample, families
 
-CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-CONTENT_TYPE_PUSH = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""What a push calls it: the type that every receiver reads."""
 
 
 def write(report: Report, out: IO[str], origins: bool = False) -> None:
