@@ -69,11 +69,15 @@ def reconcile(
     as_of: int | None = None,
     known_at: KnownAt = None,
     keep: bool = True,
+    run: str | None = None,
+    window: tuple[int, int] | None = None,
 ) -> Answer:
     """Close the books over what was observed up to now, or as it was known at a version or moment.
 
     Args:
         as_of: decides what has settled, microseconds; default now.
+        run: the run's name, which replaces a run that was kept under it; default a new one.
+        window: report, and keep, only the windows that start in [from, to), microseconds.
         keep: keep the run in the store, and what had to be traced for it. If the run cannot be
             kept, that is one of the answer's errors.
 
@@ -90,13 +94,14 @@ def reconcile(
         ledger,
         snapshot.observations(),
         as_of=_now() if as_of is None else as_of,
-        run=runs.new_run(),
+        run=run or runs.new_run(),
         known_at=None if known_at is None else str(snapshot.version),
         tracer=lambda reference, stage, scopes, ids: trace(
             pipeline, reference, stage, ledger, scopes, ids
         ),
         memory=memory,
     )
+    report = narrowed(report, (), window)
     try:
         if keep:
             memory.save()
@@ -114,17 +119,19 @@ def audit(
     workers: int | None = None,
     progress: Progress | None = None,
     engine: Engine | None = None,
+    run: str | None = None,
+    window: tuple[int, int] | None = None,
 ) -> Answer:
     """Scan the stages and those that they come from (none: all), reconcile, keep the run.
 
-    Raises ConfigError, StoreError, EngineError.
+    `run` and `window` are those of `reconcile`. Raises ConfigError, StoreError, EngineError.
     """
     needed = {each.name for name in stages for each in path(pipeline, name)}
     looked = [stage.name for stage in pipeline.stages if stage.name in needed]
     found = scan(
         pipeline, stages=looked, as_of=as_of, workers=workers, progress=progress, engine=engine
     )
-    answer = reconcile(pipeline, as_of=as_of)
+    answer = reconcile(pipeline, as_of=as_of, run=run, window=window)
     return Answer(answer.report, (*found.errors, *answer.errors))
 
 
