@@ -20,6 +20,7 @@ from fidelity.report import Report, iso
 from fidelity.report.narrow import narrowed
 from fidelity.scan import ScanResult
 from fidelity.scan import scan as look
+from fidelity.scan import something_new as news
 from fidelity.store import Snapshot, Store, check_spec, checks, runs
 from fidelity.trace import trace
 from fidelity.trace.traces import Traces
@@ -61,6 +62,14 @@ def scan(
     """
     store = opened_store(pipeline, create=True)
     return look(pipeline, store, stages or None, as_of, workers, progress, engine)
+
+
+def something_new(pipeline: Pipeline) -> tuple[str, ...]:
+    """The stages that have something to scan, those out of reach among them.
+
+    Raises ConfigError and StoreError.
+    """
+    return tuple(news(pipeline, opened_store(pipeline, create=True)))
 
 
 def reconcile(

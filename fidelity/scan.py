@@ -21,7 +21,7 @@ from fidelity.store.merging import lasting, merged
 from fidelity.tasks import ScanTask, ScanTaskResult
 from fidelity.units import LOOKED, LedgerRow, Status, Unit
 
-__all__ = ["ScanResult", "StageScan", "scan"]
+__all__ = ["ScanResult", "StageScan", "scan", "something_new"]
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, bytes done, bytes planned)."""
@@ -56,6 +56,23 @@ class ScanResult:
     def errors(self) -> tuple[SourceError, ...]:
         """Why stages could not be looked at."""
         return tuple(stage.error for stage in self.stages if stage.error is not None)
+
+
+def something_new(pipeline: Pipeline, store: Store) -> Iterator[str]:
+    """The stages at which a scan would now find something to do, a stage out of reach among them.
+
+    Raises ConfigError, StoreError.
+    """
+    for stage in pipeline.stages:
+        ledger = store.ledger(stage.name)
+        check_spec(stage.name, stage.record.digest(pipeline.window), ledger, store)
+        try:
+            plan = sources.plan(stage, ledger, time.time_ns() // 1000, pipeline.settle)
+        except SourceError:
+            yield stage.name
+        else:
+            if plan.units or plan.rows:
+                yield stage.name
 
 
 def scan(
