@@ -53,11 +53,11 @@ def setting(name: str) -> str:
     return os.environ.get(name, "") or _SETTINGS[name]
 
 
-class AuditFailed(AirflowFailException):  # noqa: N818 -- a verdict, not an error
+class AuditFailed(AirflowFailException):
     """The verdict is `fail`: records are lost, doubled or unexpected."""
 
 
-class AuditUnknown(AirflowFailException):  # noqa: N818
+class AuditUnknown(AirflowFailException):
     """The verdict is `unknown`: what was seen is not enough to tell."""
 
 
@@ -119,7 +119,7 @@ class Step(BaseOperator):
     def _answered(self, question: dict[str, Any]) -> dict[str, Any]:
         """What the step's process answered. It logs by what it prints, and dies with the task."""
         python = setting("FIDELITY_PYTHON")
-        with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"fidelity-{self.dag_id}-") as folder:
             place = Path(folder, "answer.json")
             command = [python, "-m", "fidelity.steps", self.step, str(place)]
             try:
@@ -238,7 +238,7 @@ def _steps(file: str) -> None:
     scan = Step.partial(
         task_id="scan", step="scan", file=file, map_index_template="{{ task.stage }}"
     ).expand(stage=plan.output)
-    alone = {"file": file, "max_active_tis_per_dag": 1}
+    alone: dict[str, Any] = {"file": file, "max_active_tis_per_dag": 1}
     reconcile = Step(task_id="reconcile", step="reconcile", trigger_rule="all_done", **alone)
     check = Step(task_id="check", step="check", file=file)
     publish = Step(task_id="publish", step="publish", **alone)

@@ -10,6 +10,7 @@ JSON file ANSWER. A step run twice gives the same rows: a run is named after its
 """
 
 import ctypes
+import gc
 import json
 import signal
 import sys
@@ -116,9 +117,7 @@ def reconcile(asked: Interval) -> Answer:
     from fidelity.cli.output import console
     from fidelity.report import terminal
 
-    found = audit.audit(
-        asked.pipeline, as_of=asked.as_of, run=asked.run, window=asked.windows
-    )
+    found = audit.audit(asked.pipeline, as_of=asked.as_of, run=asked.run, window=asked.windows)
     terminal.render(found.report, console(sys.stdout))
     for error in found.errors:
         _complain(error)
@@ -140,7 +139,16 @@ def check(asked: Interval) -> Answer:
 
 def publish(asked: Interval) -> Answer:
     """The run's numbers, wherever the pipeline file wants them."""
-    return {"value": []}
+    from fidelity import audit
+    from fidelity.publish import destinations
+    from fidelity.publish import publish as published
+
+    if not destinations(asked.pipeline):
+        return {"nothing": "The pipeline file names nothing to publish to."}
+    done = published(asked.pipeline, audit.kept(asked.pipeline, run=asked.run).report)
+    told = [f"{each.destination}: {each.what} to {each.where}" for each in done]
+    print("\n".join(told))
+    return {"value": told}
 
 
 STEPS: dict[str, Callable[[Interval], Answer]] = {
@@ -150,6 +158,7 @@ STEPS: dict[str, Callable[[Interval], Answer]] = {
 
 def main(step: str, place: str) -> int:
     """Do a step that stdin asks for, and leave its answer. Returns the exit status."""
+    gc.set_threshold(100_000)  # most of a step is starting: what is imported stays
     _die_with_parent()
     asked: dict[str, Any] = json.load(sys.stdin)
     for name in ("start", "end"):

@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -124,7 +123,7 @@ class Airflow:
 def _environment(folder: Path, address: str, logs: int, triggers: int) -> dict[str, str]:
     """Settings of an Airflow that stays on this machine and does not idle."""
     port = address.rpartition(":")[2]
-    settings = {
+    settings: dict[str, dict[str, object]] = {
         "core": {
             "dags_folder": ROOT / "airflow_dags", "load_examples": False, "executor":
             "LocalExecutor", "parallelism": 4, "dags_are_paused_at_creation": True,
