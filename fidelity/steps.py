@@ -28,6 +28,7 @@ Answer = dict[str, Any]
 """`value`; or `wait`: a moment to ask again, `nothing`: why there is nothing to do, or `error`.
 Beside a value, `report`: where the run's report is. `verdict` and `text` are those of a check."""
 
+_MOST_ROWS = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -127,14 +128,22 @@ def reconcile(asked: Interval) -> Answer:
 
 
 def check(asked: Interval) -> Answer:
-    """The verdict on the run, by the pipeline's targets."""
+    """The verdict on the run, by the pipeline's targets. Raises what `audit.check` raises."""
     from fidelity import audit
-    from fidelity.report.alarm import alarm
+    from fidelity.check.alarm import alarm
+    from fidelity.cli import checked
+    from fidelity.cli.output import console
 
-    report = audit.kept(asked.pipeline, run=asked.run).report
-    text = alarm(report)
-    print(text)
-    return {"value": report.verdict, "verdict": report.verdict, "text": mask(text)}
+    found = audit.check(asked.pipeline, run=asked.run)
+    checked.render(found, console(sys.stdout), _MOST_ROWS)
+    for error in found.errors:
+        _complain(error)
+    return {
+        "value": found.verdict,
+        "verdict": found.verdict,
+        "text": mask(alarm(found)),
+        "report": mask(found.place) or _kept_at(asked),
+    }
 
 
 def publish(asked: Interval) -> Answer:
