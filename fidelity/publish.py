@@ -34,21 +34,30 @@ def publish(pipeline: Pipeline, report: Report) -> tuple[Published, ...]:
         ConfigError: the pipeline file names nothing.
         FidelityError: why one or more of them could not be written.
     """
+    done, failed = written(pipeline, report)
+    if len(failed) > 1:
+        raise FidelityError("\n".join(str(error) for error in failed))
+    if failed:
+        raise failed[0]
+    return done
+
+
+def written(
+    pipeline: Pipeline, report: Report
+) -> tuple[tuple[Published, ...], tuple[FidelityError, ...]]:
+    """As `publish`, with the errors besides what was written. Raises ConfigError."""
     wanted = destinations(pipeline)
     if not wanted:
         action = "Name one under `publish:`, for instance `publish: {star: ./star}`."
         raise ConfigError("nothing is named to publish to.", where=pipeline.name, action=action)
-    done, failed = [], []
+    done: list[Published] = []
+    failed: list[FidelityError] = []
     for each in wanted:
         try:
             done.append(each(pipeline, report))
         except FidelityError as error:
             failed.append(error)
-    if len(failed) > 1:
-        raise FidelityError("\n".join(str(error) for error in failed))
-    if failed:
-        raise failed[0]
-    return tuple(done)
+    return tuple(done), tuple(failed)
 
 
 def destinations(pipeline: Pipeline) -> list[Destination]:

@@ -269,6 +269,7 @@ LAGS = st.lists(
 )  # fmt: skip
 
 
+@settings(max_examples=40)
 @given(LAGS)
 def test_lags_are_those_of_settled_windows_that_were_seen(rows: list[LagRow]) -> None:
     report = replace(report_of([Row(window=1)]), lags=lags_of(rows))

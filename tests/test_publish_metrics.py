@@ -248,9 +248,10 @@ def test_the_command_publishes_what_the_pipeline_file_names(tmp_path: Path) -> N
     with nobody() as address:
         configured(folder, f"  opentsdb: {{tcp: '{address}', file: x.put}}\n")
         failed = folder.run("publish")
+    points = len((tmp_path / "x.put").read_text().splitlines())
     assert failed.status == 2
     assert f"{address}: cannot be sent to: Connection refused" in failed.err
-    assert (tmp_path / "x.put").exists()
+    assert failed.out == f"opentsdb.file  {points} data points: {tmp_path / 'x.put'}\n"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fidelity.cli import options, output
+from fidelity.cli import auditing, options, output
 from fidelity.errors import ConfigError
 
 
@@ -37,23 +37,23 @@ def publish(
     interval = options.window(window, loaded.window)
     upto = options.moment(as_of, "--as-of")
     from fidelity import audit
-    from fidelity.publish import publish as publish_to
+    from fidelity.publish import written
     from fidelity.report.narrow import narrowed
 
     report = audit.kept(loaded, run=run, as_of=upto).report
-    done = publish_to(loaded, narrowed(report, (), interval))
+    done, failed = written(loaded, narrowed(report, (), interval))
     with output.opened(file) as out:
         if json:
-            told = [
+            each_place = [
                 {"destination": each.destination, "where": each.where, "unchanged": each.unchanged}
                 for each in done
             ]
-            output.as_json({"run": report.run, "published": told}, out)
+            output.as_json({"run": report.run, "published": each_place}, out)
         else:
-            width = max(len(each.destination) for each in done)
+            width = max((len(each.destination) for each in done), default=0)
             for each in done:
                 out.write(f"{each.destination:{width}}  {each.what}: {each.where}\n")
-    return 0
+    return auditing.told(failed)
 
 
 def catalog(
