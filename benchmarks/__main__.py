@@ -13,6 +13,7 @@ BENCHMARKS = {
     "kafka": "Kafka: a full scan against a bare consume() loop",
     "observe": "observe and the sketch",
     "stamp": "stamping",
+    "dedup": "dropping duplicates in a consumer, beside a Python set",
 }
 
 

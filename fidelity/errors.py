@@ -62,3 +62,7 @@ class EngineError(FidelityError):
 
 class PublishError(FidelityError):
     """A run cannot be written to where it is published: refused, out of reach, read-only."""
+
+
+class DedupError(FidelityError):
+    """Duplicates cannot be dropped: a consumer's state cannot be used, or a copy not be made."""

@@ -19,6 +19,7 @@ MODULES = (
     "fidelity.sources.manifests",
     "fidelity.sources.text",
     "fidelity.stamp.embed",
+    "fidelity.dedup.runs",
 )
 _PIPELINE = """
 pipeline: warm

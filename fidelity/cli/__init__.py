@@ -12,7 +12,7 @@ import sys
 import typer
 from typer._click.exceptions import ClickException
 
-from fidelity.cli import auditing, checking, piping, preparing, publishing, storing
+from fidelity.cli import auditing, checking, cleaning, piping, preparing, publishing, storing
 from fidelity.errors import FidelityError
 
 # rich_markup_mode: plain help is quick and pipes cleanly. Pretty tracebacks would show the values
@@ -30,6 +30,7 @@ piping.add_to(app)
 auditing.add_to(app)
 checking.add_to(app)
 publishing.add_to(app)
+cleaning.add_to(app)
 app.add_typer(storing.app, name="store")
 
 

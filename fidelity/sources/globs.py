@@ -142,7 +142,7 @@ class _Listing:
     def files(self, path: str) -> list[Entry]:
         if not is_pattern(path):
             return self._named(_literal(path))
-        base, pattern = _fixed_part(path)
+        base, pattern = fixed_part(path)
         self._list(base)  # raises if there is no such folder
         found: dict[str, Entry] = {}
         for one in _expanded(pattern):
@@ -295,7 +295,7 @@ def _one_of(inside: str) -> str:
     return f"[{'^' if negated else ''}{''.join(ranges)}]"
 
 
-def _fixed_part(path: str) -> tuple[str, str]:
+def fixed_part(path: str) -> tuple[str, str]:
     """The longest folder without a pattern, and the pattern below it."""
     scheme, colons, rest = path.rpartition("://")
     magic = _MAGIC.search(_masked(rest))

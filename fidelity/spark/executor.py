@@ -14,20 +14,22 @@ import pyarrow as pa
 
 from fidelity import __version__
 from fidelity.errors import EngineError, FidelityError
-from fidelity.tasks import ScanTask, ScanTaskResult, scan_task
+from fidelity.tasks import scan_task
 
 SCHEMA = "task long, outcome binary"
 """Of the rows that go back, one a task, as Spark's SQL has it."""
 
-Outcome = ScanTaskResult | FidelityError
+Outcome = Any
+"""What came of a task, or a FidelityError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A task, and the secrets that no message about it may show."""
+    """A task, the secrets that no message about it may show, and what is to be done with it."""
 
-    task: ScanTask
+    task: Any
     secrets: tuple[str, ...]
+    function: Callable[[Any], Any] = scan_task
 
 
 def packed(value: Any) -> bytes:
@@ -83,6 +85,6 @@ def _outcome(parcels: Sequence[bytes], number: int, version: str) -> Outcome:
     for secret in parcel.secrets:
         remember(secret)
     try:
-        return scan_task(parcel.task)
+        return parcel.function(parcel.task)
     except FidelityError as error:
         return error

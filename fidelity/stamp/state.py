@@ -11,6 +11,7 @@ import os
 import threading
 from pathlib import Path
 
+from fidelity import durable
 from fidelity.errors import StampError
 
 MODULUS = 1 << 32
@@ -123,48 +124,25 @@ class StateFile:
             "next": number,
         }
         try:
-            _replace(self._path, json.dumps(state).encode() + b"\n")
+            durable.replace(self._path, json.dumps(state).encode() + b"\n")
         except OSError as error:
             raise _refused(self._path, "written", error) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(path.name + ".new")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _locked(path: Path) -> int:
     lock = path.with_name(path.name + ".lock")
     with _turn:
         try:
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise _refused(lock, "opened", error) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
-            os.close(handle)
-            if not isinstance(error, BlockingIOError):
-                raise _refused(lock, "locked", error) from error
+            return durable.lock(lock)
+        except durable.HeldError as error:
             raise StampError(
                 "Another process is using this state file"
-                + (f" (process {holder})." if holder else "."),
+                + (f" (process {error.holder})." if error.holder else "."),
                 where=str(path),
                 action="Stop it, or give this producer its own origin and state file.",
             ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        return handle
+        except OSError as error:
+            raise _refused(lock, "opened", error) from error
 
 
 def _refused(path: Path, verb: str, error: OSError) -> StampError:

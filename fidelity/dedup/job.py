@@ -1,0 +1,240 @@
+"""A clean copy of a stage: every record once, in the same files or partitions.
+
+plan -> seen (each unit's runs) -> repeats -> clean (each file) -> publish. The tasks are mapped by
+whoever calls: over Spark's executors, or over local processes.
+Invariant: read = kept + dropped, and kept is what the copy holds; else nothing is published.
+"""
+
+import os
+import posixpath
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from fidelity import sources
+from fidelity.config import Pipeline, Stage
+from fidelity.dedup.clean import Cleaned, CleanTask, Part, clean_task
+from fidelity.dedup.output import draft
+from fidelity.dedup.repeats import Group, Held, SeenTask, repeats, seen_task
+from fidelity.dedup.runs import Bounds, Runs
+from fidelity.errors import DedupError, UsageError
+from fidelity.sources.globs import fixed_part, is_pattern
+from fidelity.units import Unit
+
+
+class Mapper(Protocol):
+    """Does tasks, anywhere; results in the order of the tasks."""
+
+    def __call__(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        """function(task) of each; both can be pickled. Raises what a task raised."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What became of the records of a stage. Balanced: read = kept + dropped.
+
+    `flaws` are the records without an id that can be used; they are among those kept.
+    `elsewhere` are among those dropped: no record of their id lies in their own window.
+    """
+
+    stage: str
+    output: str
+    read: int
+    kept: int
+    dropped: int
+    elsewhere: int
+    flaws: dict[str, int] = field(default_factory=dict)
+    files: int = 0  # or partitions
+
+    def __post_init__(self) -> None:
+        if self.read != self.kept + self.dropped:
+            raise AssertionError(f"read {self.read}, kept {self.kept}, dropped {self.dropped}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is to be copied, and which of it are repeats."""
+
+    stage: Stage
+    window: int
+    by_window: bool
+    parts: tuple[Part, ...]
+    flaws: dict[str, int]
+    elsewhere: int
+
+
+def clean_copy(
+    pipeline: Pipeline,
+    stage: str,
+    output: str,
+    mapper: Mapper,
+    *,
+    options: Mapping[str, str] | None = None,
+    paths: Sequence[str] = (),
+    by_window: bool = False,
+) -> Books:
+    """Write the files of a stage again, below another folder, without later copies.
+
+    Args:
+        output: a folder that is empty or not there; local, s3://, gs:// or hdfs://.
+        mapper: does the tasks.
+        options: the output's client settings; the stage's, if none are given.
+        paths: files to take rather than all of the stage's, as in the pipeline file.
+        by_window: two records of one id are copies only if their event times lie in one window.
+
+    Raises:
+        UsageError: there is no such stage, it is no folder of files, or the output is not empty.
+        SourceError, UnreadableError: it cannot be read as a whole.
+        DedupError: its ids are no proof, or the copy cannot be written.
+    """
+    chosen = pipeline.stage(stage)
+    if chosen.kind != "files":
+        raise UsageError(f"`{stage}` is no stage of files.", action="Name an output topic.")
+    if paths:
+        chosen = chosen.model_copy(update={"paths": tuple(paths)})
+    names = _Names(chosen, output)
+    # The output is looked at before the input is read: a long read for nothing helps nobody.
+    given = chosen.options if options is None else options
+    target = draft(output, given)
+    found = find(pipeline, chosen, mapper, by_window=by_window)
+    files: dict[str, list[Part]] = {}
+    for part in found.parts:
+        files.setdefault(part.unit.path, []).append(part)
+    tasks = [
+        CleanTask(tuple(parts), names.of(path), chosen, found.window, by_window, target)
+        for path, parts in files.items()
+    ]
+    try:
+        done: list[Cleaned] = mapper(clean_task, tasks)
+        books = _books(found, output, done)
+        target.publish()
+    except BaseException:
+        target.discard()
+        raise
+    return books
+
+
+def find(
+    pipeline: Pipeline,
+    stage: Stage,
+    mapper: Mapper,
+    *,
+    by_window: bool,
+    units: Sequence[Unit] | None = None,
+) -> Found:
+    """Find the repeats of a stage, or of some of its units. Raises what `clean_copy` does."""
+    if stage.record.opaque:
+        raise DedupError(
+            "its ids are hashes of 4 bytes, of which different records may have the same.",
+            where=f"stage {stage.name}",
+            action="Duplicates can be dropped where producers stamp their records: docs/ids.md.",
+        )
+    planned = _units(stage) if units is None else list(units)
+    tasks = [SeenTask(unit, stage, pipeline.window, by_window=True) for unit in planned]
+    held: list[Held] = mapper(seen_task, tasks)
+    by_windows = [each.runs for each in held]
+    chosen = by_windows if by_window else [_of_all_time(runs) for runs in by_windows]
+    repeated = repeats(chosen)
+    parts = tuple(
+        Part(unit, each.records, each.end, mine)
+        for unit, each, mine in zip(planned, held, repeated, strict=True)
+    )
+    flaws: dict[str, int] = {}
+    for each in held:
+        for kind, count in each.flaws.items():
+            flaws[kind] = flaws.get(kind, 0) + count
+    elsewhere = 0 if by_window else _distinct(by_windows) - _distinct(chosen)
+    return Found(stage, pipeline.window, by_window, parts, flaws, elsewhere)
+
+
+def _units(stage: Stage) -> list[Unit]:
+    """All that is there, as a file is taken that nobody writes to any more."""
+    plan = sources.plan(stage, [], time.time_ns() // 1000, 0)
+    for row in plan.rows:
+        if row.status != "vanished":
+            raise DedupError(
+                f"a part of it cannot be read: {row.reason}",
+                where=f"stage {stage.name}: {row.unit.path}",
+                action="A copy would lack its records.",
+            )
+    return [replace(unit, closed=True) if unit.kind == "text" else unit for unit in plan.units]
+
+
+def _of_all_time(runs: dict[Group, Bounds]) -> dict[Group, Bounds]:
+    """The same without windows."""
+    by_producer: dict[Group, list[Bounds]] = {}
+    for (_, stream, origin), mine in runs.items():
+        by_producer.setdefault((0, stream, origin), []).append(mine)
+    return {group: _union(several) for group, several in by_producer.items()}
+
+
+def _union(several: Sequence[Bounds]) -> Bounds:
+    whole = Runs(several[0])
+    for each in several[1:]:
+        whole.add_runs(each)
+    return whole.runs
+
+
+def _distinct(units: Iterable[dict[Group, Bounds]]) -> int:
+    """How many ids there are, in all groups."""
+    seen: dict[Group, Runs] = {}
+    for runs_of in units:
+        for group, runs in runs_of.items():
+            seen.setdefault(group, Runs()).add_runs(runs)
+    return sum(each.size for each in seen.values())
+
+
+def _books(found: Found, output: str, done: Sequence[Cleaned]) -> Books:
+    read, dropped = sum(each.read for each in done), sum(each.dropped for each in done)
+    expected = sum(part.records for part in found.parts)
+    if read != expected:
+        raise AssertionError(f"{read} records were written from, {expected} were found")
+    return Books(
+        found.stage.name, output, read, read - dropped, dropped, found.elsewhere, found.flaws,
+        len(done),
+    )  # fmt: skip
+
+
+class _Names:
+    """What a file is called below the output: as below the folder that the stage's paths name."""
+
+    def __init__(self, stage: Stage, output: str) -> None:
+        self._bases = sorted({_base(path) for path in stage.paths}, key=len, reverse=True)
+        self._taken: dict[str, str] = {}
+        target = _plain(output)
+        for base in self._bases:
+            if target == base or target.startswith(f"{base}/"):
+                raise UsageError(
+                    "the output lies among the stage's own files.",
+                    where=output,
+                    action="Name a folder elsewhere: the copy would be read as well.",
+                )
+
+    def of(self, path: str) -> str:
+        plain = _plain(path)
+        base = next(base for base in self._bases if f"{plain}/".startswith(f"{base}/"))
+        name = plain.removeprefix(f"{base}/") if plain != base else posixpath.basename(plain)
+        if self._taken.setdefault(name, path) != path:
+            raise UsageError(
+                f"two files would both be `{name}` of the copy.",
+                where=f"{self._taken[name]}, {path}",
+                action="Make one copy of each of the stage's paths (--path).",
+            )
+        return name
+
+
+def _base(path: str) -> str:
+    """The folder that a path names without a pattern, above all partitions `key=value`."""
+    plain = _plain(path)
+    folder = fixed_part(plain)[0] if is_pattern(plain) else plain
+    parts = folder.split("/")
+    partition = next((at for at, part in enumerate(parts) if "=" in part[1:]), len(parts))
+    return "/".join(parts[:partition])
+
+
+def _plain(path: str) -> str:
+    """One spelling for one place."""
+    path = path.removeprefix("file://").rstrip("/")
+    return path if "://" in path else os.path.abspath(path)

@@ -1,0 +1,206 @@
+"""Where a clean copy is written: aside, until all of it is there; then it gets its name.
+
+Invariant: whoever lists the output's folder sees nothing of the copy before `publish`. On local
+disks and HDFS `publish` is one rename. Object stores have no rename: there the objects are copied
+within the store one by one, and `_SUCCESS` is made last.
+"""
+
+import os
+import posixpath
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from fidelity.config import mask
+from fidelity.errors import DedupError, UsageError
+from fidelity.sources.filesystem import filesystem, reason
+
+_MARK = "_SUCCESS"
+_FILES = "files"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A copy in the making, in a hidden folder. Can be pickled: tasks write their files into it."""
+
+    output: str
+    folder: str
+    options: dict[str, str]
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[pa.NativeFile]:
+        """A new file of the copy, open for writing; there once the block ends without an error.
+
+        A task that is done twice writes it twice, each time aside: one of the two takes the place.
+
+        Raises:
+            DedupError: it cannot be written.
+        """
+        path = posixpath.join(self.folder, _FILES, name)
+        aside = posixpath.join(self.folder, "attempts", secrets.token_hex(8))
+        with self._told(path), _door(path, self.options).create(path, aside) as file:
+            yield file
+
+    def publish(self) -> None:
+        """Give the copy its name. Raises DedupError."""
+        with self._told(self.output):
+            door = _door(self.output, self.options)
+            door.rename(posixpath.join(self.folder, _FILES), self.output)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what was written, as far as that is possible."""
+        with suppress(OSError):
+            _door(self.folder, self.options).remove(self.folder)
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DedupError(
+                f"the copy cannot be written: {reason(error, self.options)}.",
+                where=mask(path),
+                action="Check the free space and the rights, and run again: nothing was published.",
+            ) from None
+
+
+def draft(output: str, options: Mapping[str, str]) -> Draft:
+    """A new draft of an output folder that is empty or not there.
+
+    Raises:
+        UsageError: the output is not empty, or a file.
+        DedupError: it cannot be looked at.
+        ConfigError: it is of an unknown kind.
+    """
+    output = output.removeprefix("file://").rstrip("/") or output
+    try:
+        there = filesystem(output, options).children(output)
+    except FileNotFoundError:
+        there = []
+    except NotADirectoryError:
+        raise UsageError("the output is a file.", where=output, action=_ANOTHER) from None
+    except OSError as error:
+        told = f"the output cannot be looked at: {reason(error, options)}."
+        raise DedupError(told, where=mask(output), action="Check its address.") from None
+    if there:
+        raise UsageError("the output is not empty.", where=output, action=_ANOTHER)
+    token = f"_fidelity-{secrets.token_hex(6)}"
+    store = _door(output, options)
+    return Draft(output, store.aside(output, token), dict(options))
+
+
+_ANOTHER = "Name a folder that is empty, or not there."
+
+
+class _Local:
+    """Files of this machine."""
+
+    def aside(self, output: str, token: str) -> str:
+        return f"{os.path.dirname(os.path.abspath(output))}/{token}"
+
+    @contextmanager
+    def create(self, path: str, aside: str) -> Iterator[pa.NativeFile]:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(os.path.dirname(aside), exist_ok=True)
+        with open(aside, "wb") as file:
+            yield pa.PythonFile(file, mode="w")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+
+    def rename(self, folder: str, output: str) -> None:
+        os.makedirs(folder, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.rmdir(output)
+        os.rename(folder, output)
+
+    def remove(self, folder: str) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Objects:
+    """S3 and GCS: an object is seen when it is complete."""
+
+    def __init__(self, inner: pafs.FileSystem) -> None:
+        self._inner = inner
+
+    def aside(self, output: str, token: str) -> str:
+        return f"{output}/{token}"
+
+    @contextmanager
+    def create(self, path: str, aside: str) -> Iterator[pa.NativeFile]:  # noqa: ARG002
+        stream = self._inner.open_output_stream(_key(path), compression=None)
+        try:
+            yield stream
+        except BaseException:
+            with suppress(OSError, pa.ArrowException):
+                stream.abort() if hasattr(stream, "abort") else None
+            raise
+        stream.close()
+
+    def rename(self, folder: str, output: str) -> None:
+        # An object stands for nothing before it is complete, nor are there folders to be renamed.
+        selector = pafs.FileSelector(_key(folder), recursive=True, allow_not_found=True)
+        for info in self._inner.get_file_info(selector):
+            if info.type == pafs.FileType.File:
+                name = info.path.removeprefix(_key(folder)).lstrip("/")
+                self._inner.copy_file(info.path, f"{_key(output)}/{name}")
+        with self._inner.open_output_stream(f"{_key(output)}/{_MARK}", compression=None):
+            pass
+
+    def remove(self, folder: str) -> None:
+        self._inner.delete_dir(_key(folder))
+
+
+class _HdfsFiles:
+    """HDFS by its own protocol."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self._client, self._prefix = client, prefix
+
+    def aside(self, output: str, token: str) -> str:
+        return f"{posixpath.dirname(output)}/{token}"
+
+    @contextmanager
+    def create(self, path: str, aside: str) -> Iterator[pa.NativeFile]:
+        from hdfs_native import WriteOptions
+
+        options = WriteOptions(overwrite=True, create_parent=True)
+        with self._client.create(self._key(aside), options) as file:
+            yield pa.PythonFile(file, mode="w")
+        self._client.mkdirs(self._key(posixpath.dirname(path)), create_parent=True)
+        self._client.rename(self._key(aside), self._key(path), overwrite=True)
+
+    def rename(self, folder: str, output: str) -> None:
+        self._client.mkdirs(self._key(folder), create_parent=True)
+        with suppress(FileNotFoundError):
+            self._client.delete(self._key(output))
+        self._client.rename(self._key(folder), self._key(output))
+
+    def remove(self, folder: str) -> None:
+        self._client.delete(self._key(folder), recursive=True)
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix(self._prefix) or "/"
+
+
+def _key(path: str) -> str:
+    return path.partition("://")[2].rstrip("/")
+
+
+def _door(path: str, options: Mapping[str, str]) -> _Local | _Objects | _HdfsFiles:
+    from fidelity.sources.object_store import ObjectStore
+
+    store = filesystem(path, options)
+    if isinstance(store, ObjectStore):
+        return _Objects(store._inner)
+    if path.startswith("hdfs://"):
+        return _HdfsFiles(store._client, store._prefix)  # type: ignore[attr-defined]
+    return _Local()
