@@ -23,6 +23,7 @@ from reports import (
     NAMES,
     ROWS,
     START,
+    VERDICTS,
     WINDOW,
     Differing,
     LagRow,
@@ -83,15 +84,14 @@ def expected_of(report: Report) -> Numbers:
     told = document(report)
     found: Numbers = {}
     for row in told["stages"]:
-        if row["against"] is not None:
-            edge = {"pipeline": report.pipeline, "stage": row["stage"], "against": row["against"]}
-            for name, metric in (("completeness", "completeness_ratio"), ("nines_low",) * 2):
-                if row[name] is not None:
-                    found[f"fidelity_stage_{metric}", labels(**edge)] = row[name]
-            for verdict in ("pass", "fail", "pending", "unknown"):
-                one = labels(**edge, verdict=verdict)
-                found["fidelity_stage_verdict", one] = row["verdict"] == verdict
-                found["fidelity_stage_windows", one] = row["windows"].get(verdict, 0)
+        edge = {"pipeline": report.pipeline, "stage": row["stage"], "against": row["against"] or ""}
+        for name, metric in (("completeness", "completeness_ratio"), ("nines_low",) * 2):
+            if row[name] is not None:
+                found[f"fidelity_stage_{metric}", labels(**edge)] = row[name]
+        for verdict in VERDICTS:
+            one = labels(**edge, verdict=verdict)
+            found["fidelity_stage_verdict", one] = row["verdict"] == verdict
+            found["fidelity_stage_windows", one] = row["windows"].get(verdict, 0)
     sums: Counter[tuple[str, Labels]] = Counter()
     for row in told["balances"]:
         where = {"stage": row["stage"], "against": row["against"] or ""}
@@ -185,11 +185,12 @@ def test_a_real_report_adds_up_to_the_stages_of_its_json() -> None:
 
 def put_as_read(report: Report) -> Numbers:
     """The put lines, with `against` of the source as OpenMetrics has it: there, but empty."""
-    return {
-        (name, where if any(tag == "against" for tag, _ in where) or "observed" not in name
-         else where | labels(against="")): value
-        for (name, where), value in put(report).items()
-    }  # fmt: skip
+    edged = {each.name for each in METRICS if "against" in each.labels}
+    found = {}
+    for (name, where), value in put(report).items():
+        bare = name in edged and "against" not in dict(where)
+        found[name, where | labels(against="") if bare else where] = value
+    return found
 
 
 def test_what_is_not_known_has_no_sample() -> None:

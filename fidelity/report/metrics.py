@@ -45,7 +45,6 @@ class Facts:
     def __init__(self, report: Report, origins: bool) -> None:
         self.report = report
         self.streams, self.other_streams = limited(by_stream(report), MOST_STREAMS)
-        self.edges = [each for each in report.stages if each.against is not None]
         self.seen = [each for each in report.coverage if each.units or each.looked_at != -1]
         self.with_origins = origins
 
@@ -127,17 +126,17 @@ def _stage(of: Callable[[Coverage], Number | None]) -> Callable[[Facts], Iterabl
 
 
 def _edge(of: Callable[[Books], Number | None]) -> Callable[[Facts], Iterable[Sample]]:
-    """One sample for each stage and reference."""
+    """One sample for each stage and reference, and for the source against nothing."""
 
     def samples(facts: Facts) -> Iterable[Sample]:
-        told = [((each.stage, each.against or ""), of(each)) for each in facts.edges]
+        told = [((each.stage, each.against or ""), of(each)) for each in facts.report.stages]
         return [(labels, value) for labels, value in told if value is not None]
 
     return samples
 
 
 def _stream(of: Callable[[StreamBooks], Number | None]) -> Callable[[Facts], Iterable[Sample]]:
-    """One sample for each stage, reference and stream."""
+    """One sample for each stage, reference and stream, and for the source against nothing."""
 
     def samples(facts: Facts) -> Iterable[Sample]:
         for each in facts.streams:
@@ -159,18 +158,17 @@ def _one_hot(labels: tuple[str, ...], verdict: Verdict) -> Iterator[Sample]:
 
 
 def _stage_verdicts(facts: Facts) -> Iterator[Sample]:
-    for each in facts.edges:
+    for each in facts.report.stages:
         yield from _one_hot((each.stage, each.against or ""), each.verdict)
 
 
 def _stream_verdicts(facts: Facts) -> Iterator[Sample]:
     for each in facts.streams:
-        if each.against is not None:
-            yield from _one_hot((each.stage, each.against, each.stream), each.verdict)
+        yield from _one_hot((each.stage, each.against or "", each.stream), each.verdict)
 
 
 def _windows(facts: Facts) -> Iterator[Sample]:
-    for each in facts.edges:
+    for each in facts.report.stages:
         for verdict in VERDICTS:
             yield (each.stage, each.against or "", verdict), each.windows.get(verdict, 0)
 
