@@ -14,6 +14,7 @@ BENCHMARKS = {
     "observe": "observe and the sketch",
     "stamp": "stamping",
     "dedup": "dropping duplicates in a consumer, beside a Python set",
+    "star": "the dashboard's queries on the star of a year of hourly runs",
 }
 
 

@@ -48,7 +48,7 @@ def written(
     """As `publish`, with the errors besides what was written. Raises ConfigError."""
     wanted = destinations(pipeline)
     if not wanted:
-        action = "Name one under `publish:`, for instance `publish: {star: ./star}`."
+        action = "Name one under `publish:`, for instance `publish: {star: star}`."
         raise ConfigError("nothing is named to publish to.", where=pipeline.name, action=action)
     done: list[Published] = []
     failed: list[FidelityError] = []

@@ -135,3 +135,19 @@ class Star:
 def figures(window: int, seed: int) -> int:
     """What `Star.current` should say of a window that was told so."""
     return sum(row["observed"] for row in _balances(window, seed))
+
+
+if __name__ == "__main__":  # makes a fixture: see test_star_readers.py
+    import shutil
+    import sys
+
+    from fidelity.star.schema import VERSION
+
+    target = Path(__file__).parent / "data"
+    shutil.rmtree(target / "star", ignore_errors=True)
+    star = Star(target)
+    for name, clock, contents in (("r1", 1, {0: 1, 1: 1}), ("r2", 2, {0: 3, 1: 1, 7: 2})):
+        star.publish(report(name, clock, contents), many=2)
+    sys.stdout.write(f"{star.current()}\n")
+    Path(star.place.uri, catalogue.NAME).unlink()
+    (target / "star").rename(target / f"star-v{VERSION}")

@@ -70,7 +70,7 @@ def catalog(
 
     loaded = load(pipeline)
     if not loaded.publish.star:
-        action = "Name one: `publish: {star: ./star}`."
+        action = "Name one: `publish: {star: star}`."
         raise ConfigError("there is no star under `publish:`.", where=loaded.name, action=action)
     from fidelity.star import Place, catalogue
 

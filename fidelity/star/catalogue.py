@@ -5,6 +5,7 @@ the folder that its user is in. A star that was moved needs a new catalogue.
 """
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,7 @@ from fidelity.errors import UsageError
 from fidelity.questions import question
 from fidelity.star.place import Place
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, TABLES, VERSION
+from fidelity.store.storage import storage_options
 
 NAME = "catalog.duckdb"
 
@@ -54,20 +56,18 @@ def keep(place: Place) -> None:
 def make(place: Place, file: Path) -> None:
     """Write the catalogue of a star to a file, or replace it.
 
-    Of a star on S3 it is read with DuckDB's httpfs and the reader's own secrets: the file has none.
+    Of a star on S3 it is read with DuckDB's httpfs and the reader's own secret: the file has none.
 
     Raises:
         StoreError: there is no star.
         UsageError: the file cannot be written, or DuckDB cannot read where the star is.
     """
     place.check()
-    if place.uri.startswith("hdfs://"):
-        action = "Ask it with Spark, or copy it to a local folder and make its catalogue there."
-        raise UsageError("DuckDB does not read HDFS.", where=mask(place.uri), action=action)
     draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     draft.unlink(missing_ok=True)
     try:
         with duckdb.connect(str(draft)) as connection:
+            reach(connection, place)
             _fill(connection, place)
         draft.replace(file)
     except (duckdb.IOException, OSError) as error:
@@ -75,6 +75,54 @@ def make(place: Place, file: Path) -> None:
         raise UsageError(what, where=str(file), action="Give it another place.") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def reach(connection: duckdb.DuckDBPyConnection, place: Place) -> None:
+    """Let a connection read the star's files: on S3 by httpfs, and a secret that is not kept.
+
+    Raises UsageError: DuckDB cannot read where the star is.
+    """
+    if place.local:
+        return
+    if not place.uri.startswith(("s3://", "s3a://")):
+        action = "Ask it with Spark, or copy it to a local folder and make its catalogue there."
+        what = f"DuckDB does not read {place.uri.partition(':')[0]}."
+        raise UsageError(what, where=mask(place.uri), action=action)
+    spec = find_spec("duckdb_extension_httpfs")
+    found = (
+        [str(path) for path in Path(spec.origin).parent.rglob("*.duckdb_extension")]
+        if (spec and spec.origin)
+        else []
+    )
+    try:
+        connection.execute(f"LOAD {_quoted(found[0]) if found else 'httpfs'}")
+    except duckdb.Error:
+        action = "Install it: pip install duckdb-extension-httpfs, or INSTALL httpfs in DuckDB."
+        raise UsageError("DuckDB's httpfs is missing.", where="S3", action=action) from None
+    connection.execute(f"CREATE TEMPORARY SECRET ({_secret(place)})")
+
+
+def _secret(place: Place) -> str:
+    """The star's options, and what the environment says besides, in DuckDB's words."""
+    given = {
+        name.upper(): value for name, value in storage_options(place.uri, place.options).items()
+    }
+    known = {name: given.get(name) or os.environ.get(name, "") for name in _SECRET_NAMES}
+    told = {_SECRET_NAMES[name]: _quoted(value) for name, value in known.items() if value}
+    scheme, _, address = known["AWS_ENDPOINT_URL"].rpartition("://")
+    if address:
+        told |= {"ENDPOINT": _quoted(address), "URL_STYLE": "'path'"}
+        told["USE_SSL"] = "false" if scheme == "http" else "true"
+    return ", ".join(["TYPE s3", *(f"{name} {value}" for name, value in told.items())])
+
+
+_SECRET_NAMES = {
+    "AWS_ACCESS_KEY_ID": "KEY_ID",
+    "AWS_SECRET_ACCESS_KEY": "SECRET",
+    "AWS_SESSION_TOKEN": "SESSION_TOKEN",
+    "AWS_REGION": "REGION",
+    "AWS_ENDPOINT_URL": "ENDPOINT",
+}
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, place: Place) -> None:

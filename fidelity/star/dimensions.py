@@ -33,7 +33,7 @@ def write(
     """
     _write_stages(place, pipeline)
     _write_streams(place, report, part)
-    _write_windows(place, report, windows)
+    write_windows(place, report, windows)
 
 
 def _write_stages(place: Place, pipeline: Pipeline) -> None:
@@ -63,7 +63,8 @@ def _write_streams(place: Place, report: Report, part: str) -> None:
         place.write(DIM_STREAM, part, pa.table([names, new], schema=DIM_STREAM.schema))
 
 
-def _write_windows(place: Place, report: Report, windows: Iterable[int]) -> None:
+def write_windows(place: Place, report: Report, windows: Iterable[int]) -> None:
+    """Write the calendar of the months that windows are in. Raises StoreError."""
     days = {day_of(window, report) for window in windows if window != WHOLE}
     firsts = {(_EPOCH + timedelta(days=day)).date().replace(day=1) for day in days}
     held = set(place.parts(DIM_WINDOW)) if firsts else set()
