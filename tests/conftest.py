@@ -1,6 +1,7 @@
 """Settings that all tests share."""
 
 import pytest
+from engines import cluster, engine, spark  # noqa: F401 -- fixtures
 from hypothesis import settings
 from lakes import bucket, folder, hdfs, lake, s3  # noqa: F401 -- fixtures
 from servers import kafka, keystore, make_topic, own_kafka, second_kafka  # noqa: F401 -- fixtures
@@ -9,12 +10,21 @@ from servers import kafka, keystore, make_topic, own_kafka, second_kafka  # noqa
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
 
+SPARK = {"spark", "cluster"}
+"""Fixtures that start Spark."""
 SERVERS = {"kafka", "second_kafka", "own_kafka", "s3", "hdfs", "lake"}
 """Fixtures that start servers, or ask for one that does."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one set of servers run in one process: a server starts once a test run."""
+    """Tests of one set of servers run in one process: a server starts once a test run.
+
+    So do those of Spark that need no other server: a session starts once in each process.
+    """
     for item in items:
-        if SERVERS & set(getattr(item, "fixturenames", ())):
+        names = set(getattr(item, "fixturenames", ()))
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if SERVERS & names:
             item.add_marker(pytest.mark.xdist_group("servers"))
+        elif SPARK & names or parameters.get("engine") == "spark":
+            item.add_marker(pytest.mark.xdist_group("spark"))

@@ -12,6 +12,8 @@ from servers import USERS, MakeTopic, create_topic
 
 from examples.brokers import Broker
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 WHOLE = lines()
 ALL = (60, 60, 0, 0, 0, 0)
 QUICK = "default.api.timeout.ms: 1500"

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from audits import LAKE, SOURCE, START, Folder, line, lines
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 PARQUET = LAKE.replace("after:", "record: {format: parquet}, after:")
 WHOLE = lines()
 BYTES = b"".join(WHOLE)

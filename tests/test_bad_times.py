@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from audits import START, Folder, line, lines
 
 from fidelity.identity import ids_of, producer_seed
 from fidelity.report import iso
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 # What `ts` says, and the window of ten minutes that it lies in ("": no time).
 TIMES: list[tuple[object, str]] = [

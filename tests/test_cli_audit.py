@@ -11,6 +11,8 @@ import pytest
 from fidelity.cli import run
 from fidelity.identity import id_of, producer_seed
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 START = datetime(2026, 3, 1, 10, tzinfo=UTC)
 WINDOW = "2026-03-01T10:10:00Z"
 PIPELINE = """
@@ -68,7 +70,7 @@ class Trial:
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def audited(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """10:13 of h1 and 10:25 of h2 never reach the lake; 10:01 of h1 reaches the queue twice."""
     trial = Trial(tmp_path_factory.mktemp("audited"))
     trial.file.write_text(PIPELINE)

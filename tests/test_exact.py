@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,8 @@ from fidelity.config import load
 from fidelity.identity import ids_of, producer_seed
 from fidelity.report.json import render
 from tests.model import WINDOW, Books, Record, books, differences, multiset, scopes
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 START = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 AS_OF = START + 86_400_000_000

@@ -36,7 +36,7 @@ from fidelity.store.compact import compact
 from fidelity.units import LOOKED
 from tests.model import Record, differences, multiset
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("engine")]
 
 
 def text_of(records: list[Record]) -> bytes:

@@ -1,6 +1,7 @@
 """Scan: what is new is read once, whatever comes in between, and what was not seen says so."""
 
 import gzip
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,14 @@ from scans import LATER, append, data_files, in_force, lines, opened, pipeline, 
 
 from fidelity import scheduler
 from fidelity.config import Pipeline, Place, RecordSpec
+from fidelity.config.model import ENGINE_VARIABLE
 from fidelity.errors import ConfigError, StoreError
 from fidelity.scan import scan
 from fidelity.scheduler import grouped
 from fidelity.store import Store
 from fidelity.units import LOOKED, LedgerRow, Unit
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def read_rows(store: Store, stage: str = "source") -> list[LedgerRow]:
@@ -242,8 +246,10 @@ for _ in range(5):
 def test_scans_of_many_processes_at_once_count_everything_once(logs: Path) -> None:
     made = pipeline(logs)
     code = SCAN.format(tests=str(Path(__file__).parent), folder=str(logs))
+    local = {**os.environ, ENGINE_VARIABLE: "local"}  # a session in each takes too long
     processes = [
-        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=local)
+        for _ in range(2)
     ]
     number = 0
     while any(process.poll() is None for process in processes):

@@ -8,11 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import zstandard
 from scans import LATER, START, in_force, lines, opened
 
 from fidelity.config import Pipeline, Place, RecordSpec, Stage
 from fidelity.scan import scan
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 JSON = RecordSpec(format="json")
 TEXT = RecordSpec(format="text", time=Place(builtin="line_start"))

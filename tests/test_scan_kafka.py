@@ -12,7 +12,7 @@ from fidelity.config import Pipeline, RecordSpec, Stage
 from fidelity.scan import scan
 from fidelity.units import LOOKED
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("engine")]
 ORIGINS = ("h1", "h2", "h3")
 PARTITIONS = 3
 

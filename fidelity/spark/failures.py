@@ -76,7 +76,7 @@ def no_session(error: BaseException, master: str, log: str) -> EngineError:
     if "JAVA_GATEWAY_EXITED" in text:
         said = [line for line in log.splitlines() if line.strip() and "WARNING" not in line]
         return _error(
-            f"Spark's Java process did not start: `{_short(said[-1] if said else 'no word')}`.",
+            f"Spark's Java process did not start: `{_short(said[0] if said else 'no word')}`.",
             master,
             "Spark takes Java 17 or newer: check JAVA_HOME, and the `--conf` that it was given.",
         )
