@@ -123,9 +123,9 @@ class Process:
                 preexec_fn=die_with_parent(),
             )
 
-    def wait(self, answers: Callable[[], bool]) -> None:
+    def wait(self, answers: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         """Return when it answers. Raises ServerError with the end of its log, and ends it."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + seconds
         while not answers():
             if self.pid is None or time.monotonic() > deadline:
                 self.end(SIGKILL)

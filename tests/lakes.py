@@ -47,6 +47,11 @@ _numbers = itertools.count()
 @pytest.fixture
 def bucket(s3: S3) -> Lake:
     """A bucket of the test's own."""
+    return bucket_of(s3)
+
+
+def bucket_of(s3: S3) -> Lake:
+    """A new bucket of a server."""
     name = s3.make_bucket(f"bucket-{next(_numbers)}")
     client = pafs.S3FileSystem(
         access_key=s3.access_key, secret_key=s3.secret_key, region=s3.region,

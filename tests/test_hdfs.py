@@ -92,6 +92,7 @@ def test_a_name_node_that_hangs_is_given_up(hdfs: Hdfs, folder: Lake) -> None:
     assert len(files_of([f"{folder.uri}/lake/*.jsonl"], HASTY, "lake")) == 1
 
 
+@pytest.mark.usefixtures("engine")
 def test_in_safe_mode_stages_are_read_and_stores_say_why_not(
     hdfs: Hdfs, folder: Lake, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_data_node_that_hangs_is_given_up(hdfs: Hdfs, folder: Lake) -> None:
         hdfs.thaw_data_node()
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_file_with_a_lost_block_is_unknown_and_the_others_count(
     hdfs: Hdfs, folder: Lake, tmp_path: Path
 ) -> None:
@@ -194,6 +196,7 @@ def mortal(hdfs: Hdfs) -> Iterator[Hdfs]:
         hdfs.wait()
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_data_node_that_dies_during_a_read_leaves_nothing_half_counted(
     mortal: Hdfs, folder: Lake, tmp_path: Path
 ) -> None:

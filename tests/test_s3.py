@@ -100,6 +100,7 @@ def test_a_missing_bucket_is_told_for_stages_and_stores(s3: S3) -> None:
         Store.open("s3://never-made/store", "p", s3.options)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_stage_out_of_reach_is_unknown_and_the_others_are_counted(
     bucket: Lake, tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_timeout_that_is_no_number_is_a_config_error(s3: S3, wrong: str) -> No
         Store.open("s3://bucket/store", "p", options)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_server_that_dies_during_a_read_leaves_nothing_half_counted(
     s3: S3, bucket: Lake, tmp_path: Path
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_server_that_dies_during_a_read_leaves_nothing_half_counted(
     assert counted(store) == 200_300
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_store_that_dies_during_a_scan_counts_all_or_nothing_of_a_stage(
     s3: S3, bucket: Lake, tmp_path: Path
 ) -> None:

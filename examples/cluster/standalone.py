@@ -22,6 +22,8 @@ from typing import Self
 from examples.processes import Process, ServerError, free_ports, require
 
 _HERE = "127.0.0.1"
+_START_SECONDS = 180.0
+"""Three Java processes on a busy machine; it is a few on a quiet one."""
 
 
 class Cluster:
@@ -61,7 +63,7 @@ class Cluster:
     def wait(self) -> Self:
         """Return when the master knows all workers. Raises ServerError."""
         for process in (self._master, *self.workers):
-            process.wait(self._complete)
+            process.wait(self._complete, _START_SECONDS)
         return self
 
     def executors(self, worker: int) -> list[int]:
@@ -109,8 +111,13 @@ class Cluster:
         process.launch(
             [home / "bin" / "spark-class", f"org.apache.spark.deploy.{main}",
              *(str(argument) for argument in arguments)],
-            {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": str(arguments[1]), "SPARK_DAEMON_MEMORY": "256m",
-             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            {
+                "SPARK_HOME": str(home),
+                "SPARK_LOCAL_IP": str(arguments[1]),
+                "SPARK_DAEMON_MEMORY": "256m",
+                "SPARK_MASTER_OPTS": "-Dspark.master.rest.enabled=false",
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            },
         )  # fmt: skip
 
     def _complete(self) -> bool:

@@ -65,9 +65,10 @@ def _go() -> str:
 class S3:
     """One S3 server; its buckets are the folders of a folder, removed by `stop`."""
 
-    access_key, secret_key, region = "tests", "tests-have-a-secret", "us-east-1"
+    region = "us-east-1"
 
-    def __init__(self) -> None:
+    def __init__(self, access_key: str = "tests", secret_key: str = "tests-have-a-secret") -> None:
+        self.access_key, self.secret_key = access_key, secret_key
         self.folder = Path(tempfile.mkdtemp(prefix="fidelity-s3-"))
         self.data = self.folder / "data"
         for folder in (self.data, self.folder / "sidecar"):
