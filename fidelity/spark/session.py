@@ -54,6 +54,27 @@ class Session:
         """Spark's address."""
         return str(self.spark.sparkContext.master)
 
+    def cores(self) -> int:
+        """How many tasks it can do at once: those of executors that are there, or are to come."""
+        context = self.spark.sparkContext
+        conf = context.getConf()
+
+        def number(name: str) -> int:
+            text = conf.get(name, "") or ""
+            return int(text) if text.isdecimal() else 0
+
+        instances = number("spark.executor.instances")
+        if (conf.get("spark.dynamicAllocation.enabled", "false") or "").lower() == "true":
+            instances = number("spark.dynamicAllocation.maxExecutors")
+        asked = instances * max(1, number("spark.executor.cores"))
+        return max(int(context.defaultParallelism), number("spark.cores.max"), asked)
+
+    def busy(self) -> bool:
+        """Whether any task of any job is at work."""
+        tracker = self.spark.sparkContext.statusTracker()
+        stages = (tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds())
+        return any(stage is not None and stage.numActiveTasks for stage in stages)
+
     def close(self) -> None:
         """Stop it, with all that it is doing, if it is ours."""
         if self.ours:

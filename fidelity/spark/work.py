@@ -6,6 +6,7 @@ themselves go out as a broadcast variable. Outcomes come in through an accumulat
 """
 
 import itertools
+import logging
 import queue
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from fidelity.config import Engine
+from fidelity.config import Engine, mask
 from fidelity.config.masking import remembered
 from fidelity.errors import EngineError, FidelityError
 from fidelity.spark.executor import SCHEMA, Parcel, mapping, packed, unpacked
@@ -23,7 +24,9 @@ from fidelity.tasks import ScanTask, ScanTaskResult
 
 _LOOK = 0.05  # seconds between looks at what has completed
 _GOING = 10.0  # seconds that cancelled tasks are given to end
+_IDLE = 30.0  # seconds without a task at work before that is told
 
+_log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 
 
@@ -37,11 +40,12 @@ class Work:
         self._session: Session | None = None
         self._jobs: list[_Job] = []
         self._ended: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._at_work = float("inf")  # when a task was last seen at work, or that was told
 
     @property
     def parallelism(self) -> int:
-        """As many tasks at once as there are cores, as far as Spark knows them yet."""
-        return self._workers or int(self._opened().spark.sparkContext.defaultParallelism)
+        """As many tasks at once as there are cores, as far as that is known yet."""
+        return self._workers or self._opened().cores()
 
     def __enter__(self) -> Self:
         return self
@@ -77,10 +81,15 @@ class Work:
 
     def results(self) -> Iterator[tuple[ScanTask, ScanTaskResult]]:
         """Tasks and results as they complete. Raises what a task raised, or EngineError."""
+        self._at_work = time.monotonic()
         while self._jobs:
             ended = self._wait()
+            if ended is None:
+                self._tell_if_idle()
             for job in list(self._jobs):
-                yield from job.arrived()
+                for arrived in job.arrived():
+                    self._at_work = time.monotonic()
+                    yield arrived
             if ended is not None:
                 yield from ended.rest()
                 self._jobs.remove(ended)
@@ -90,6 +99,19 @@ class Work:
         with suppress(queue.Empty):
             return self._ended.get(timeout=_LOOK)
         return None
+
+    def _tell_if_idle(self) -> None:
+        """Spark waits for executors for ever, and without a word."""
+        now = time.monotonic()
+        if now - self._at_work > _IDLE:
+            self._at_work = now
+            if not self._opened().busy():
+                _log.warning(
+                    "Spark on %s has had no task at work for %.0f s: it may have no executor free, "
+                    "or none with the memory and cores that are asked for.",
+                    mask(self._opened().master),
+                    _IDLE,
+                )
 
     def _opened(self) -> Session:
         if self._session is None:
