@@ -614,6 +614,15 @@ def test_secrets_are_masked_wherever_a_pipeline_is_shown(
     assert mask("SASL login of hunter-2 failed") == "SASL login of ******** failed"
 
 
+@pytest.mark.timeout(60)  # it took minutes
+@pytest.mark.parametrize("part", ["a", "http", "?", "://", "&key", "+"])
+def test_masking_passes_over_a_long_text_once(part: str) -> None:
+    text = part * (200_000 // len(part))
+    assert (
+        mask(f"{text} s3://user:word@bucket?token=t") == f"{text} s3://{MASK}@bucket?token={MASK}"
+    )
+
+
 def test_a_problems_text_tells_no_secret(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_PASSWORD", "hunter-3")
     words = "kind: kafka, brokers: b, topic: t, options: {sasl.password: '${KAFKA_PASSWORD}'}"

@@ -7,8 +7,9 @@ MASK = "********"
 
 _NAMES = r"pass|pwd|secret|key|token|jaas|credential|signature|connection.?string|auth"
 _SECRET = re.compile(_NAMES, re.IGNORECASE)
-_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s]+@")
-_QUERY = re.compile(rf"([?&][^=&\s]*(?:{_NAMES})[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+# Both pass over a long text once: an error may quote a whole record.
+_USERINFO = re.compile(r"://[^/\s]+@")
+_QUERY = re.compile(r"([?&][^=&\s]{0,256}+=)[^&\s]+")
 
 # The values of this process's secrets, so that no library's error text can tell them either.
 _known: set[str] = set()
@@ -34,7 +35,11 @@ def mask(text: str) -> str:
     """The text without users and passwords in addresses, and without any remembered secret."""
     for value in sorted(_known, key=len, reverse=True):
         text = text.replace(value, MASK)
-    return _QUERY.sub(rf"\g<1>{MASK}", _USERINFO.sub(rf"\g<1>{MASK}@", text))
+    return _QUERY.sub(_masked_value, _USERINFO.sub(f"://{MASK}@", text))
+
+
+def _masked_value(parameter: re.Match[str]) -> str:
+    return f"{parameter[1]}{MASK}" if is_secret(parameter[1]) else parameter[0]
 
 
 def shown_options(options: Mapping[str, str]) -> dict[str, str]:
