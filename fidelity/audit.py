@@ -12,7 +12,7 @@ from datetime import datetime
 from fidelity import reconcile as books
 from fidelity.check import check as judge
 from fidelity.check.checked import Checked
-from fidelity.check.page import PAGE
+from fidelity.check.page import PAGE, files_of
 from fidelity.config import Engine, Pipeline
 from fidelity.edges import path
 from fidelity.errors import FidelityError, StoreError
@@ -180,7 +180,7 @@ def check(
     if not keep:
         return found
     try:
-        folder = checks.keep(store, found.run, _part(stages, found.within), found.files)
+        folder = checks.keep(store, found.run, _part(stages, found.within), files_of(found))
     except StoreError as error:
         return replace(found, errors=(error,))
     return replace(found, place=f"{folder}/{PAGE}")

@@ -9,6 +9,7 @@ import pytest
 import typer.main
 import yaml
 
+from fidelity.check.columns import COLUMNS
 from fidelity.cli import app
 from fidelity.config import load
 from fidelity.config.document import parse
@@ -168,3 +169,19 @@ def test_the_exit_statuses_are_told() -> None:
     text = (DOCS / "commands.md").read_text("utf-8")
     for status in ("| 0 |", "| 1 |", "| 2 |", "| 130 |"):
         assert status in text
+
+
+def test_the_columns_that_expectations_may_ask_about_are_told_as_the_code_has_them() -> None:
+    text = (DOCS / "checks.md").read_text("utf-8")
+    told = re.search(r"<!-- columns: .*? -->\n(.*?)<!-- end of columns -->", text, re.S)
+    assert told
+    assert told.group(1) == columns_in_words()
+
+
+def columns_in_words() -> str:
+    """The tables of docs/checks.md. To bring them up to date, put this text between its marks."""
+    parts = []
+    for over, columns in COLUMNS.items():
+        lines = [f"| `{name}` | {meaning} |" for name, meaning in columns.items()]
+        parts.append("\n".join([f"| column of `{over}` | meaning |", "|---|---|", *lines]))
+    return "\n\n".join(parts) + "\n"

@@ -7,10 +7,10 @@ answers. Law: where the report and this judge the same, they agree, since both a
 
 from collections.abc import Sequence
 
-from fidelity.check import great, page
+from fidelity.check import great
 from fidelity.check.balances import balances
 from fidelity.check.checked import Checked, Expected, Judgement, Row
-from fidelity.check.lags import lags
+from fidelity.check.lags import lags, lags_untold
 from fidelity.check.own import add_own, refuse_unknown
 from fidelity.check.questions import JUDGED, PENDING, UNKNOWN, UNPROVEN, Question, Table
 from fidelity.check.totals import stages, watermark
@@ -30,6 +30,7 @@ def check(pipeline: Pipeline, report: Report) -> Checked:
             judged.
         UsageError: Great Expectations is not installed.
     """
+    refuse_unknown(pipeline)
     tables = [
         balances(pipeline, report),
         lags(pipeline, report),
@@ -37,17 +38,23 @@ def check(pipeline: Pipeline, report: Report) -> Checked:
         watermark(pipeline, report),
     ]
     named = {table.name: table for table in tables}
-    refuse_unknown(pipeline, {table.name: table.data.column_names for table in tables})
     unanswered = add_own(pipeline, named)
     answers, results = great.answer(tables)
+    unanswered += lags_untold(pipeline, report)
     rows = [*unanswered, *(row for each in answers for row in _rows(each))]
     rows += [row for table in tables for each in table.questions for row in _unproven(each)]
     expected = _expected(tables, answers, unanswered)
     verdict = _verdict([each.verdict for each in expected])
-    checked = Checked(
-        report.pipeline, report.run, report.as_of, report.within, verdict, expected, _sorted(rows)
+    return Checked(
+        report.pipeline,
+        report.run,
+        report.as_of,
+        report.within,
+        verdict,
+        expected,
+        _sorted(rows),
+        tuple(results),
     )
-    return page.with_files(checked, results)
 
 
 def _rows(answer: great.Answer) -> list[Row]:
@@ -92,8 +99,9 @@ def _tally(question: Question, answer: great.Answer | None) -> Expected:
     if answer is not None and not answer.about_rows:
         judged = 1
         missed = int(not answer.success)
-    elif answer is not None and not answer.success:
-        missed = len(answer.rows)
+    elif answer is not None:
+        missed = 0 if answer.success else len(answer.rows)
+        judged = answer.judged if question.own else judged
     warns = question.severity == "warning"
     failed, unknown = (0, missed) if warns else (missed, count[UNKNOWN])
     return Expected(
@@ -111,7 +119,10 @@ def _tally(question: Question, answer: great.Answer | None) -> Expected:
 
 
 def _of(failed: int, unknown: int, passed: int, pending: int, unproven: int) -> Judgement:
-    """Any fail, else any unknown, else what could not be proven, else any pass, else pending."""
+    """Any fail, else any unknown, else what could not be proven, else any pass, else pending.
+
+    Not judged: no row is about it, as of flaws in a report of some windows.
+    """
     counts: dict[Judgement, int] = {
         "fail": failed,
         "unknown": unknown,
@@ -119,7 +130,7 @@ def _of(failed: int, unknown: int, passed: int, pending: int, unproven: int) -> 
         "pass": passed,
         "pending": pending,
     }
-    return next((verdict for verdict, count in counts.items() if count), "pending")
+    return next((verdict for verdict, count in counts.items() if count), "not judged")
 
 
 def _verdict(verdicts: Sequence[str]) -> Verdict:

@@ -1,6 +1,5 @@
 """What checking a report came to: a verdict, the expectations, and what did not pass."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,7 +7,7 @@ from fidelity.errors import FidelityError
 from fidelity.report import Verdict, iso
 
 RowVerdict = Literal["fail", "unknown", "not measurable"]
-Judgement = Verdict | Literal["not measurable"]
+Judgement = Verdict | Literal["not measurable", "not judged"]
 Severity = Literal["critical", "warning"]
 
 
@@ -53,6 +52,11 @@ class Expected:
     not_measurable: int
     observed: Any = None  # of an expectation about a whole table
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Scopes that pass, fail, are unknown, pending, or too small to prove it."""
+        return self.passed, self.failed, self.unknown, self.pending, self.not_measurable
+
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         return {name: getattr(self, name) for name in self.__slots__}
@@ -69,7 +73,7 @@ class Checked:
     verdict: Verdict
     expectations: tuple[Expected, ...]
     rows: tuple[Row, ...]
-    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # to be kept with the run
+    results: tuple[Any, ...] = field(default=(), repr=False, compare=False)  # the library's own
     place: str = ""  # where they are kept, the page's address
     errors: tuple[FidelityError, ...] = ()  # what went wrong without keeping it from being judged
 

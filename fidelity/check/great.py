@@ -34,13 +34,13 @@ class Answer:
     rows: tuple[int, ...]  # of the table, those that do not meet it
     observed: Any = None  # where it is about the whole table
     about_rows: bool = True
+    judged: int = 0  # rows; what is null is not
 
 
 @cache
 def library() -> Any:
     """The module. Raises UsageError where it is not installed."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     try:
         with _quiet():
             import great_expectations
@@ -50,6 +50,7 @@ def library() -> Any:
             f"checks need Great Expectations, which is not installed ({error.name}).",
             action="pip install 'fidelity[checks]'",
         ) from error
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     return great_expectations
 
 
@@ -104,11 +105,11 @@ def answer(tables: Sequence[Table]) -> tuple[list[Answer], list[Any]]:
 
     Raises ConfigError where an expectation of the user's cannot be judged.
     """
-    context = _context()
+    source = _context().data_sources.add_pandas("fidelity")
     answers, results = [], []
     for table in tables:
-        for questions, rows in _groups(table):
-            validated = _validate(context, table, questions, rows)
+        for number, (questions, rows) in enumerate(_groups(table)):
+            validated = _validate(source, f"{table.name}-{number}", table, questions, rows)
             for question, result in zip(questions, validated, strict=True):
                 answers.append(_answer(question, result, rows))
                 results.append(_cut(result, table, answers[-1]))
@@ -117,48 +118,63 @@ def answer(tables: Sequence[Table]) -> tuple[list[Answer], list[Any]]:
 
 def _context() -> Any:
     gx = library()
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    # By default it makes a folder for its pages, and leaves it there.
+    nowhere = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
     with _quiet():
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}
-    return context
+        return gx.get_context(
+            mode="ephemeral",
+            project_config=DataContextConfig(
+                store_backend_defaults=nowhere,
+                progress_bars=ProgressBarsConfig(globally=False),
+                analytics_enabled=False,
+            ),
+        )
 
 
 def _groups(table: Table) -> Iterator[tuple[list[Question], "np.ndarray[Any, Any]"]]:
-    """Questions that are asked of the same rows, and these rows. Of no rows nothing is asked."""
+    """Questions that are asked of the same rows, and these rows.
+
+    What no row can answer is not asked: to Great Expectations nothing is as good as all.
+    """
     groups: dict[bytes, list[Question]] = {}
     everything = np.arange(len(table.data))
     for question in table.questions:
-        key = (question.states == JUDGED).tobytes() if question.own else b""
-        groups.setdefault(key, []).append(question)
-    for key, questions in groups.items():
-        judged = np.frombuffer(key, np.bool_) if key else np.ones(len(everything), np.bool_)
+        judged = question.states == JUDGED
         if judged.any():
-            yield questions, everything[judged]
+            groups.setdefault(judged.tobytes() if question.own else b"", []).append(question)
+    for key, questions in groups.items():
+        yield questions, everything[np.frombuffer(key, np.bool_)] if key else everything
 
 
 def _validate(
-    context: Any, table: Table, questions: list[Question], rows: "np.ndarray[Any, Any]"
+    source: Any, name: str, table: Table, questions: list[Question], rows: "np.ndarray[Any, Any]"
 ) -> list[Any]:
-    kinds = _kinds()
-    name = f"{table.name}-{len(context.data_sources.all())}"
+    """The results, in the order of the questions."""
+    gx, kinds = library(), _kinds()
     with _quiet():
         expectations = [
             kinds[each.kind](
                 **each.arguments,
                 severity=each.severity,
-                notes=each.notes or None,
-                meta={"name": each.name, "over": each.over},
+                # Data Docs would show only the columns' names.
+                description=f"{each.name}: {each.notes}" if each.notes else None,
+                meta={"name": each.name, "over": each.over, "number": number},
             )
-            for each in questions
+            for number, each in enumerate(questions)
         ]
-        source = context.data_sources.add_pandas(name)
-        asset = source.add_dataframe_asset(table.name)
+        asset = source.add_dataframe_asset(name)
         frame = table.data.take(rows).to_pandas()
         batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
-        return [
-            batch.validate(each, result_format={"result_format": "COMPLETE"})
-            for each in expectations
-        ]
+        suite = gx.ExpectationSuite(name=name, expectations=expectations)
+        found = batch.validate(suite, result_format={"result_format": "COMPLETE"})
+    by_number = {result.expectation_config.meta["number"]: result for result in found.results}
+    return [by_number[number] for number in range(len(questions))]
 
 
 def _answer(question: Question, result: Any, rows: "np.ndarray[Any, Any]") -> Answer:
@@ -175,9 +191,15 @@ def _answer(question: Question, result: Any, rows: "np.ndarray[Any, Any]") -> An
         question,
         bool(result.success),
         tuple(int(rows[each]) for each in at),
-        None if about_rows else found.get("observed_value"),
+        None if about_rows else _plain(found.get("observed_value")),
         about_rows,
+        int(found.get("element_count", 0)) - int(found.get("missing_count") or 0),
     )
+
+
+def _plain(value: Any) -> Any:
+    """A figure as Python has it, not numpy."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _raised(info: dict[str, Any]) -> str:
@@ -200,9 +222,9 @@ def _cut(result: Any, table: Table, answer: Answer) -> Any:
     return result
 
 
-def data_docs(name: str, results: Sequence[Any]) -> str:
+def data_docs(name: str, run: str, as_of: str, results: Sequence[Any]) -> str:
     """The page that Great Expectations makes of results, with all that it loads from elsewhere."""
-    library()
+    version = library().__version__
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
@@ -212,7 +234,11 @@ def data_docs(name: str, results: Sequence[Any]) -> str:
         success=met == len(results),
         results=list(results),
         suite_name=name,
-        meta={"run_id": None},
+        meta={
+            "great_expectations_version": version,
+            "run_id": {"run_name": run, "run_time": as_of},
+            "active_batch_definition": {"data_asset_name": run},
+        },
         statistics={
             "evaluated_expectations": len(results),
             "successful_expectations": met,

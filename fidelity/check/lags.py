@@ -19,12 +19,13 @@ from fidelity.check.questions import (
     States,
     Table,
     at_most,
+    iso_column,
     judged,
     known,
 )
 from fidelity.config import LagTarget, Pipeline
 from fidelity.observe.observations import LARGEST_LAG, lag_lower
-from fidelity.report import Report, iso, with_plain_window
+from fidelity.report import Report, with_plain_window
 from fidelity.report.lag import bounds, measured, rank_of, ranked_buckets
 
 Ints = NDArray[np.int64]
@@ -34,7 +35,7 @@ Bools = NDArray[np.bool_]
 def lags(pipeline: Pipeline, report: Report) -> Table:
     """The table of lags with its questions: one, and whether it is known, for each quantile."""
     rows = with_plain_window(report.lags).combine_chunks()
-    windows = pa.array([iso(window) for window in rows["window"].to_pylist()], pa.string())
+    windows = iso_column(rows["window"].to_pylist())
     shown = ("records", "measured", "p50_us", "p90_us", "p99_us", "max_us")
     columns = {name: rows[name] for name in ("stage", "window", "stream", *shown)}
     settled = np.asarray(rows["settled"].to_numpy(), np.bool_)
@@ -45,6 +46,27 @@ def lags(pipeline: Pipeline, report: Report) -> Table:
             table.add(**asked.columns())
             table.questions += asked.questions()
     return table
+
+
+def lags_untold(pipeline: Pipeline, report: Report) -> list[Row]:
+    """One row for each quantile, if the run was kept before reports told lags."""
+    if len(report.lags) or not any(books.observed for books in report.stages):
+        return []
+    return [
+        Row(
+            f"lag {quantile}",
+            stage="",
+            against=None,
+            stream="",
+            window=None,
+            observed=None,
+            target=None,
+            verdict="unknown",
+            message="the run tells no lags: it was kept by an earlier version.",
+            action="Audit again, and check that run.",
+        )
+        for quantile in _quantiles(pipeline)
+    ]
 
 
 def _quantiles(pipeline: Pipeline) -> list[str]:

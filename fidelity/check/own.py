@@ -1,14 +1,16 @@
 """The user's own expectations: their words for Great Expectations, and what did not meet them."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fidelity.check import great
 from fidelity.check.checked import Row
-from fidelity.check.columns import SHARES, TEXTS
+from fidelity.check.columns import COLUMNS, SHARES, TEXTS
 from fidelity.check.questions import JUDGED, NOT_ASKED, PENDING, Question, States, Table
 from fidelity.config import Expectation, Pipeline
 from fidelity.config.values import duration, nearest, share
@@ -18,19 +20,17 @@ from fidelity.report import from_iso
 _COLUMNS = ("column", "column_A", "column_B", "column_list", "column_set")
 """Arguments whose values are names of columns."""
 
+_SCOPE = ("stage", "against", "stream", "window", "lost")
+
 Value = Any
 
 
-def refuse_unknown(pipeline: Pipeline, columns: Mapping[str, list[str]]) -> None:
-    """Raise ConfigError, telling every expectation that Great Expectations would not take.
-
-    Args:
-        columns: what each table has.
-    """
+def refuse_unknown(pipeline: Pipeline) -> None:
+    """Raise ConfigError, telling every expectation that Great Expectations would not take."""
     told = []
     for at, each in enumerate(pipeline.expectations):
         place = f"expectations.{at}.{each.name}"
-        told += [f"{place}: {what}" for what in _problems(each, columns[each.over])]
+        told += [f"{place}: {what}" for what in _problems(each, list(COLUMNS[each.over]))]
     if told:
         many = [f"{len(told)} problems:"] if len(told) > 1 else []
         raise ConfigError("\n  ".join([*many, *told]), where=pipeline.name)
@@ -111,15 +111,9 @@ def _states(expectation: Expectation, table: Table) -> States:
     states = np.where(table.settled, JUDGED, PENDING).astype(np.int8)
     for column, names in (("stage", expectation.stages), ("stream", expectation.streams)):
         if names and column in table.data.column_names:
-            mine = pc.is_in(table.data[column], value_set=_strings(names))
+            mine = pc.is_in(table.data[column], value_set=pa.array(names, pa.string()))
             states[~np.asarray(mine.to_numpy(), np.bool_)] = NOT_ASKED
     return states
-
-
-def _strings(names: tuple[str, ...]) -> Any:
-    import pyarrow as pa
-
-    return pa.array(names, pa.string())
 
 
 def _nothing(expectation: Expectation, table: Table) -> Row:
@@ -139,12 +133,19 @@ def _teller(expectation: Expectation, table: Table, put: dict[str, Value]) -> An
     asked += put.get("column_list", []) or put.get("column_set", [])
     wanted = {key: held for key, held in put.items() if key not in _COLUMNS}
 
+    shown = [name for name in (*_SCOPE, *asked) if name in table.data.column_names]
+
+    @cache
+    def plain() -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = table.data.select(list(dict.fromkeys(shown))).to_pylist()
+        return rows
+
     def tell(at: int, observed: Any) -> Row:
         if at < 0:  # about the whole table
             row: dict[str, Any] = {}
             told = f"over `{expectation.over}` it came to {observed}."
         else:
-            row = table.data.slice(at, 1).to_pylist()[0]
+            row = plain()[at]
             observed = row[asked[0]] if len(asked) == 1 else [row[name] for name in asked]
             told = ", ".join(f"{name} is {_shown(row[name])}" for name in asked) + "."
         stages = ", ".join(expectation.stages)

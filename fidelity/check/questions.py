@@ -5,7 +5,7 @@ settled is pending, what may hide something is unknown, and too few records prov
 that are not judged are null in the column that is asked about, so nobody can pass or fail them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fidelity.check.checked import Row, Severity
+from fidelity.report import iso
 
 States = NDArray[np.int8]
 JUDGED, PENDING, UNKNOWN, UNPROVEN, NOT_ASKED = range(5)
@@ -58,6 +59,12 @@ class Table:
 def judged(values: NDArray[Any], states: States) -> pa.Array:
     """The values where they are judged, else null; as float64."""
     return pa.array(values.astype(np.float64), mask=states != JUDGED)
+
+
+def iso_column(windows: Sequence[int]) -> pa.Array:
+    """Windows by their starts, microseconds, as text."""
+    texts = {window: iso(window) for window in set(windows)}
+    return pa.array([texts[window] for window in windows], pa.string())
 
 
 def at_most(name: str, target: str, states: States, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fidelity.check.checked import Checked, Expected, Row
 from fidelity.report import figures
 from fidelity.report.terminal import STYLES
 
-_ODD = {"not measurable": "pending"}
+_ODD = {"not measurable": "pending", "not judged": "pending"}
 
 
 def render(checked: Checked, console: Console, at_most: int) -> None:
@@ -55,14 +55,7 @@ class _Page:
         for name in ("pass", "fail", "unknown", "pending", "too few"):
             table.add_column(name, justify="right")
         for each in expectations:
-            counts = (
-                each.passed,
-                each.failed,
-                each.unknown,
-                each.pending,
-                each.not_measurable,
-            )
-            numbers = (figures.count(number) if number else "-" for number in counts)
+            numbers = (figures.count(number) if number else "-" for number in each.counts)
             table.add_row(self.mark(each.verdict, figures.shown(each.name)), *numbers)
         return table
 

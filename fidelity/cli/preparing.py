@@ -95,12 +95,26 @@ def check_config(
     from fidelity.config.showing import shown
 
     understood = load(pipeline)
+    if understood.expectations:
+        _check_expectations(understood)
     with output.opened(file) as out:
         if json:
             output.as_json(shown(understood), out)
         else:
             _print(understood, out)
     return 0
+
+
+def _check_expectations(pipeline: "Pipeline") -> None:
+    """Their names and arguments, where Great Expectations is installed to tell."""
+    from importlib.util import find_spec
+
+    if find_spec("great_expectations") is None:
+        output.note("Expectations are not checked here: that takes fidelity[checks].")
+        return
+    from fidelity.check.own import refuse_unknown
+
+    refuse_unknown(pipeline)
 
 
 def _print(pipeline: "Pipeline", out: Any) -> None:
@@ -127,6 +141,9 @@ def _print(pipeline: "Pipeline", out: Any) -> None:
         console.print(f"{'targets':10}{f'{name}: ' if name else ''}{told}", soft_wrap=True)
     for line in _published(words.get("publish", {})):
         console.print(f"{'publish':10}{line}", soft_wrap=True)
+    for each in pipeline.expectations:
+        where = ", ".join((each.over, *each.stages, *each.streams))
+        console.print(f"{'expects':10}{each.name} ({where})", soft_wrap=True)
     console.print()
     console.print(_tree(pipeline, words["stages"]), soft_wrap=True)
 
