@@ -26,6 +26,7 @@ def scan(
     workers: options.Workers = None,
     json: options.AsJson = False,
     quiet: options.Quiet = False,
+    file: options.Output = None,
 ) -> int:
     """Read what is new at each stage and keep what was observed, as tasks of Spark's."""
     from fidelity import audit
@@ -33,6 +34,7 @@ def scan(
     from fidelity.cli.progress import Progress
     from fidelity.config import load
 
+    output.check(file)
     loaded = load(pipeline)
     stages = tuple(loaded.stage(name).name for name in stage or ())
     now = options.moment(as_of, "--as-of")
@@ -45,7 +47,7 @@ def scan(
             progress=progress,
             engine=options.engine("spark", None, None, loaded.engine),
         )
-    with output.opened(None) as out:
+    with output.opened(file) as out:
         if json:
             output.as_json(scanned.document(found), out)
         else:

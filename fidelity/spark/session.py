@@ -23,8 +23,8 @@ from fidelity.spark.failures import no_session
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-LOCAL = "local[*]"
-"""The master where none is given: all cores of this machine."""
+LOCAL = "local[*,4]"
+"""The master where none is given: all cores of this machine, and up to four tries of a task."""
 
 _QUIET = {
     "spark.app.name": "fidelity",
