@@ -13,6 +13,7 @@ from fidelity.decode import (
     decoder,
     headers_needed,
     key_needed,
+    names_needed,
     value_needed,
 )
 from fidelity.records import Lines, Records
@@ -51,7 +52,13 @@ class Reading:
 def wanted(stage: Stage) -> Wanted:
     """What the decoder needs of each record of a stage."""
     spec = stage.record
-    return Wanted(columns_needed(spec), headers_needed(spec), key_needed(spec), value_needed(spec))
+    return Wanted(
+        columns=columns_needed(spec),
+        names=names_needed(spec),
+        headers=headers_needed(spec),
+        key=key_needed(spec),
+        value=value_needed(spec),
+    )
 
 
 def _records(

@@ -13,6 +13,7 @@ from fidelity.decode.places import (
     columns_needed,
     headers_needed,
     key_needed,
+    names_needed,
     places,
     value_needed,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "decoder",
     "headers_needed",
     "key_needed",
+    "names_needed",
     "value_needed",
     "warm",
 ]

@@ -5,6 +5,7 @@ guess would count every record as lost.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +23,10 @@ _PER_MICROSECOND = {"s": (1_000_000, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1
 
 @dataclass(slots=True)
 class Done:
-    """One part of n records, and which of them have it."""
+    """One part of n records, and which of them have it (None: all)."""
 
-    values: NDArray[np.int64]
-    valid: NDArray[np.bool_]
+    values: NDArray[Any]  # integers
+    valid: NDArray[np.bool_] | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +90,8 @@ def id_column(array: pa.Array, encoding: str) -> Column | None:
     if pa.types.is_null(kind):
         return _nothing(len(array))
     if pa.types.is_integer(kind) and encoding != "opaque":
+        if kind == pa.uint32() and array.null_count == 0:
+            return Done(np.asarray(array))
         values, valid = _integers(array)
         if kind == pa.int32():
             values &= 0xFFFFFFFF
@@ -113,20 +116,45 @@ def time_column(array: pa.Array, unit: str) -> Column | None:
         return _written(array)
     elif not pa.types.is_integer(kind) or unit == "iso":
         return _texts(array)
+    if array.null_count == 0 and _PER_MICROSECOND.get(unit) == (1, 1) and kind != pa.uint64():
+        values = np.asarray(array).astype(np.int64, copy=False)
+        if len(values) and values.min() >= 0 and values.max() <= _LAST_TIME:
+            return Done(values)  # as they are
     values, valid = _integers(array)
     times, sane = microseconds(values, unit)
     return Done(times, valid & sane)
 
 
-def name_column(array: pa.Array, names: Names) -> Column | None:
-    """Names: texts, or codes, if a dictionary's were looked up once. None: not a type for names."""
+class NameColumn:
+    """A column of names: a dictionary's are looked up once, as long as batches share it."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._dictionary: pa.Array | None = None
+        self._codes: NDArray[np.int32] | None = None
+
+    def of(self, array: pa.Array) -> Column | None:
+        """Texts, or codes, if there is a dictionary. None: not a type for names."""
+        if pa.types.is_null(array.type):
+            return _nothing(len(array))
+        if pa.types.is_dictionary(array.type):
+            return self._picked(array)
+        return _name_texts(array)
+
+    def _picked(self, array: pa.DictionaryArray) -> Column | None:
+        dictionary = array.dictionary
+        if self._dictionary is None or not dictionary.equals(self._dictionary):
+            inner = _name_texts(dictionary)
+            if inner is None:
+                return None
+            codes = self._names.codes(inner.texts) if isinstance(inner, Texts) else None
+            self._dictionary, self._codes = dictionary, codes
+        return _picked(self._codes, array)
+
+
+def _name_texts(array: pa.Array) -> Column | None:
     if pa.types.is_null(array.type):
         return _nothing(len(array))
-    if pa.types.is_dictionary(array.type):
-        inner = name_column(array.dictionary, names)
-        if isinstance(inner, Texts):
-            return _picked(names.codes(inner.texts), array)
-        return inner and _nothing(len(array))
     array = _plain(array)
     return _written(array) if _is_whole(array.type) else _texts(array)
 
@@ -225,10 +253,12 @@ def _nothing(count: int) -> Done:
     return Done(np.zeros(count, np.int64), np.zeros(count, np.bool_))
 
 
-def _picked(codes: NDArray[np.int32], array: pa.DictionaryArray) -> Done:
+def _picked(codes: NDArray[np.int32] | None, array: pa.DictionaryArray) -> Done:
     """The codes of a dictionary's values, for each row; a code of -1 is none."""
-    if not len(codes):
+    if codes is None or not len(codes):
         return _nothing(len(array))
-    indices = array.indices.fill_null(0) if array.null_count else array.indices
-    values = codes[np.asarray(indices).astype(np.int64)].astype(np.int64)
+    if array.null_count == 0:
+        values = codes.take(np.asarray(array.indices))
+        return Done(values, None if codes.min() >= 0 else values >= 0)
+    values = codes.take(np.asarray(array.indices.fill_null(0)))
     return Done(values, _valid(array) & (values >= 0))

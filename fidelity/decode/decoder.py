@@ -11,10 +11,10 @@ from fidelity.decode.answers import Answers, given_slices
 from fidelity.decode.columns import (
     Column,
     Done,
+    NameColumn,
     Texts,
     column,
     id_column,
-    name_column,
     padded,
     time_column,
     wrong_type,
@@ -85,6 +85,7 @@ class Decoder:
         self._last_token = self._slots[0] if places.format == "text" else NONE
         self._scratch = np.zeros(ROOM, np.int64)
         self._scratch_at = address(self._scratch)
+        self._name_columns = {part: NameColumn(names) for part in ("stream", "origin")}
         self._producers = np.full(_PRODUCERS, -1, np.int64)
         self._seeds = np.zeros(_PRODUCERS, np.uint32)
 
@@ -209,9 +210,12 @@ class Decoder:
                 given[place] = _Given(buffer, at.starts, at.ends, form)
             elif part in columns:
                 slots[place] = DONE
-        absent = self._absent[: len(table)]
-        nowhere = np.zeros(PADDING, np.uint8)
-        self._kernel(found, nowhere, Slices(absent, absent), given, slots, encoding)
+        if texts or not all(slot in (DONE, SAME) for slot in slots):
+            absent = self._absent[: len(table)]
+            nowhere = np.zeros(PADDING, np.uint8)
+            self._kernel(found, nowhere, Slices(absent, absent), given, slots, encoding)
+        else:
+            self._same(found)
         for part, each in columns.items():
             if isinstance(each, Done):
                 _put(found, part, each)
@@ -221,6 +225,14 @@ class Decoder:
             binary = "id" in texts and texts["id"].binary
             self._answers.texts(arrays, rows, found, encoding, binary=binary)
 
+    def _same(self, found: Found) -> None:
+        """What the kernel would write where no part is a text: the parts that are all the same."""
+        id, time, stream, origin = self._constants
+        records = found.records
+        found.malformed[:], found.unsure[:], found.identified[:] = False, False, id >= 0
+        records.id[:] = np.uint32(id & 0xFFFFFFFF)
+        records.time[:], records.stream[:], records.origin[:] = time, stream, origin
+
     def _column(self, table: Table, part: str, name: str) -> Column:
         array = column(table.batch, name, self._where)
         if part == "id":
@@ -228,7 +240,7 @@ class Decoder:
         elif part == "time":
             done = time_column(array, self._places.unit)
         else:
-            done = name_column(array, self._names)
+            done = self._name_columns[part].of(array)
         if done is None:
             raise wrong_type(name, part, array.type, self._where)
         return done
@@ -303,6 +315,8 @@ def _text_encoding(ids: Texts, encoding: str) -> str:
 def _put(found: Found, part: str, done: Done) -> None:
     if part == "id":
         found.records.id[:] = done.values
-        found.identified[:] = done.valid
+        found.identified[:] = True if done.valid is None else done.valid
+    elif done.valid is None:
+        getattr(found.records, part)[:] = done.values
     else:
         getattr(found.records, part)[:] = np.where(done.valid, done.values, NONE)

@@ -5,6 +5,7 @@ pattern that finds its token.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fidelity.config import Place, RecordSpec
@@ -160,9 +161,19 @@ def token(field: str, *, last: bool) -> str:
 
 def columns_needed(spec: RecordSpec) -> list[str]:
     """The columns that a Parquet stage's records are decoded from."""
+    return _columns(spec, PARTS)
+
+
+def names_needed(spec: RecordSpec) -> list[str]:
+    """Those of columns_needed that hold names of streams and origins and nothing else."""
+    others = _columns(spec, ("id", "time"))
+    return [name for name in _columns(spec, ("stream", "origin")) if name not in others]
+
+
+def _columns(spec: RecordSpec, parts: Iterable[str]) -> list[str]:
     if spec.format != "parquet":
         return []
-    fields = (getattr(spec, part).field for part in PARTS)
+    fields = (getattr(spec, part).field for part in parts)
     return list(dict.fromkeys(field for field in fields if field is not None))
 
 

@@ -105,7 +105,7 @@ def _unit(entry: Entry, stage: Stage, start: int, end: int, size: int) -> Unit:
 
 def read(unit: Unit, stage: Stage, wanted: Wanted, batch_rows: int = BATCH_ROWS) -> "ColumnReader":
     """The rows of a unit; UnreadableError comes while they are read."""
-    return ColumnReader(unit, stage, wanted.columns, batch_rows)
+    return ColumnReader(unit, stage, wanted, batch_rows)
 
 
 class ColumnReader:
@@ -117,10 +117,11 @@ class ColumnReader:
         UnreadableError: the file is gone, another than planned, or no sound Parquet.
     """
 
-    def __init__(self, unit: Unit, stage: Stage, columns: list[str], batch_rows: int) -> None:
+    def __init__(self, unit: Unit, stage: Stage, wanted: Wanted, batch_rows: int) -> None:
         self.end = unit.start
         self._unit, self._stage = unit, stage
-        self._columns, self._batch_rows = columns, batch_rows
+        self._columns, self._names = wanted.columns, wanted.names
+        self._batch_rows = batch_rows
         self._batches = self._guarded()
 
     def __iter__(self) -> "ColumnReader":
@@ -136,8 +137,11 @@ class ColumnReader:
             with store.open(unit.path) as raw:
                 if raw.size() != size_at(unit.version):
                     raise OSError(None, "was replaced after the scan was planned")
+                footer = pq.read_metadata(raw)
                 file = pq.ParquetFile(
                     raw,
+                    metadata=footer,
+                    read_dictionary=_few(self._names, footer.schema.to_arrow_schema()),
                     buffer_size=1 << 20,  # large column chunks come piece by piece
                     pre_buffer=store.remote,
                     page_checksum_verification=True,
@@ -168,6 +172,15 @@ class ColumnReader:
             yield Table(complete(batch), positions, np.full(count, modified, dtype=np.int64))
             position += count
         self.end = end
+
+
+def _few(names: list[str], schema: pa.Schema) -> list[str]:
+    """Names that are stored as plain strings, to be read as codes into a dictionary."""
+    return [
+        name
+        for name in names
+        if name in schema.names and schema.field(name).type in (pa.string(), pa.binary())
+    ]
 
 
 def _partition_values(

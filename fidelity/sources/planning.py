@@ -29,6 +29,7 @@ class Wanted:
     """What the decoder needs of a record; a reader may leave out the rest."""
 
     columns: list[str] = field(default_factory=list)  # Parquet
+    names: list[str] = field(default_factory=list)  # those of them with few values, many times each
     headers: list[str] = field(default_factory=list)  # Kafka
     key: bool = True  # Kafka
     value: bool = True
