@@ -156,7 +156,7 @@ class Work:
 
 def preloaded(stages: Sequence[Stage]) -> tuple[str, ...]:
     """The modules that reading these stages needs."""
-    found = ["fidelity.decode", "fidelity.observe"]
+    found = ["fidelity.decode", "fidelity.observe.observer"]
     if any(stage.kind == "kafka" or stage.brokers for stage in stages):
         found.append("fidelity.sources.kafka")
     if any(stage.record.format == "parquet" for stage in stages):

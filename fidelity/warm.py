@@ -12,7 +12,7 @@ from pathlib import Path
 MODULES = (
     "fidelity.identity",
     "fidelity.sketch",
-    "fidelity.observe",
+    "fidelity.observe.observer",
     "fidelity.decode",
     "fidelity.trace.reread",
     "fidelity.sources.kafka_batches",

@@ -89,7 +89,7 @@ def data_files(store: Store) -> set[str]:
 HARNESS = """
 import os, select, sys, time
 sys.path.insert(0, {tests!r})
-import fidelity.decode, fidelity.observe, fidelity.sources.text, fidelity.sources.files
+import fidelity.decode, fidelity.observe.observer, fidelity.sources.text, fidelity.sources.files
 import test_crash
 print("ready", flush=True)
 for line in sys.stdin:

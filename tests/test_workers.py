@@ -163,7 +163,7 @@ def test_an_interrupt_stops_at_once_and_quietly(
 
 def test_what_is_preloaded_starts_no_threads_that_a_fork_would_lose() -> None:
     plain = next(run(threads, [0], 1))
-    preload = ("fidelity.observe", "fidelity.decode", "fidelity.sources.text")
+    preload = ("fidelity.observe.observer", "fidelity.decode", "fidelity.sources.text")
     assert next(run(threads, [0], 1, preload)) == plain == 1
 
 
