@@ -1,11 +1,11 @@
-"""Makes two lakes of Parquet to compare: a source, and sinks of it with losses and duplicates planted.
+"""Makes lakes of Parquet to compare: a source, and sinks of it with differences planted.
 
     python -m benchmarks.lakes FOLDER [--records 3000000] [--differences 10+5]
 
-Rows of about 170 bytes: ts, type, host, fid and a payload; one hour, three streams, six hosts, as in
-benchmarks/generate.py. The source has eight files of a few row groups; a sink has six, its rows in
-the order in which three Kafka partitions would have brought them. `truth.parquet` beside a sink says
-what was planted there: type, host, fid, kind.
+Rows of about 170 bytes: ts, type, host, fid and a payload; one hour, three streams, six hosts, as
+in benchmarks/generate.py. The source has eight files of a few row groups; a sink has six, its rows
+in the order in which three Kafka partitions would have brought them. `truth.parquet` beside a sink
+says what was planted there: type, host, fid, kind.
 """
 
 import argparse
@@ -142,7 +142,9 @@ class _Files:
             path = self._folder / f"part-{file:03}.parquet"
             self._file, self._writer = file, pq.ParquetWriter(path, _SCHEMA, store_schema=False)
         assert self._writer is not None
-        self._writer.write_table(table, row_group_size=2 * GROUP)  # a chunk is one, whatever is twice
+        self._writer.write_table(
+            table, row_group_size=2 * GROUP
+        )  # a chunk is one, whatever is twice
         self._written += len(table)
 
 
@@ -158,15 +160,18 @@ def _chunks(records: int) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
             mine = np.flatnonzero(producer == each)
             sequence[mine] = following[each] + np.arange(len(mine))
             following[each] += len(mine)
-        yield number, pa.table(
-            [
-                pa.array(START + number * HOUR // records, _TIME),
-                _named([stream for stream, _ in PRODUCERS], producer),
-                _named([host for _, host in PRODUCERS], producer),
-                pa.array(ids_of(sequence, seeds[producer])),
-                _payloads(number),
-            ],
-            schema=_SCHEMA,
+        yield (
+            number,
+            pa.table(
+                [
+                    pa.array(START + number * HOUR // records, _TIME),
+                    _named([stream for stream, _ in PRODUCERS], producer),
+                    _named([host for _, host in PRODUCERS], producer),
+                    pa.array(ids_of(sequence, seeds[producer])),
+                    _payloads(number),
+                ],
+                schema=_SCHEMA,
+            ),
         )
 
 

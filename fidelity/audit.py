@@ -8,24 +8,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from fidelity import reconcile as books
-from fidelity.check import check as judge
-from fidelity.check.checked import Checked
-from fidelity.check.page import PAGE, files_of
 from fidelity.config import Engine, Pipeline
 from fidelity.edges import path
 from fidelity.errors import FidelityError, StoreError
 from fidelity.report import Report, iso
-from fidelity.report.narrow import narrowed
 from fidelity.scan import ScanResult
 from fidelity.scan import scan as look
 from fidelity.scan import something_new as news
 from fidelity.store import Snapshot, Store, check_spec, checks, runs
-from fidelity.trace import trace
-from fidelity.trace.traces import Traces
-from fidelity.trace.whereabouts import Whereabouts, whereabouts
 from fidelity.units import LedgerRow
+
+if TYPE_CHECKING:  # imported once they are needed: a scan starts without them
+    from fidelity.check.checked import Checked
+    from fidelity.trace.whereabouts import Whereabouts
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, bytes done, bytes planned)."""
@@ -94,6 +91,10 @@ def reconcile(
         ConfigError: the store holds what was read by another record spec or window.
         StoreError: there is no store, or it cannot be read.
     """
+    from fidelity import reconcile as books
+    from fidelity.trace import trace
+    from fidelity.trace.traces import Traces
+
     store = opened_store(pipeline)
     snapshot = store.at(known_at)
     ledger = ledger_of(pipeline, store, snapshot)
@@ -160,7 +161,7 @@ def check(
     stages: Sequence[str] = (),
     window: tuple[int, int] | None = None,
     keep: bool = True,
-) -> Checked:
+) -> "Checked":
     """Hold a kept run (this one, the last one, or the last one up to a time) against the targets.
 
     Args:
@@ -174,6 +175,10 @@ def check(
         UsageError: there is no such run, or Great Expectations is not installed.
         StoreError: the store, or the run in it, cannot be read.
     """
+    from fidelity.check import check as judge
+    from fidelity.check.page import PAGE
+    from fidelity.report.narrow import narrowed
+
     store = opened_store(pipeline)
     report = narrowed(runs.kept(store, run, as_of), stages, window)
     found = judge(pipeline, report)
@@ -199,8 +204,10 @@ def where_seen(
     stages: Sequence[str] = (),
     window: tuple[int, int] | None = None,
     known_at: KnownAt = None,
-) -> Whereabouts:
+) -> "Whereabouts":
     """At which stages the record with an id was seen. Raises StoreError."""
+    from fidelity.trace.whereabouts import whereabouts
+
     store = opened_store(pipeline)
     snapshot = store.at(known_at)
     ledger = ledger_of(pipeline, store, snapshot)
@@ -214,8 +221,9 @@ def ledger_of(pipeline: Pipeline, store: Store, snapshot: Snapshot) -> list[Ledg
         ConfigError: they were made by another record spec or window than the pipeline has now.
     """
     ledger = []
+    found = snapshot.ledgers()
     for stage in pipeline.stages:
-        rows = snapshot.ledger(stage.name)
+        rows = found.get(stage.name, [])
         check_spec(stage.name, stage.record.digest(pipeline.window), rows, store)
         ledger += rows
     return ledger

@@ -31,7 +31,7 @@ _START = """
 import gc; gc.disable()  # what is imported stays: looking for garbage takes a sixth of the start
 import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)
 import sys; sys.path[:] = {path!r}
-sys.modules["pandas"] = None  # pyarrow imports it wherever it is: 30 MB that no worker needs
+from fidelity.lean import become_lean; become_lean()
 from fidelity.workers import _nursery; _nursery({socket}, {preload!r})
 """
 

@@ -39,6 +39,10 @@ def main() -> None:
     # A stream that the caller closed is None.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if sys.argv[1:2] in (["scan"], ["audit"], ["reconcile"]):
+        from fidelity.lean import become_lean
+
+        become_lean()
     sys.exit(run(sys.argv[1:]))
 
 

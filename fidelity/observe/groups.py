@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from fidelity.identity import u32_of_xxh32
+from fidelity.observe.observations import LAG_BUCKETS, LAG_LIMIT
 from fidelity.sketch import BANDS, BITS, CELLS, Cells, check_of
 from fidelity.units import FLAWS
 
@@ -23,11 +24,6 @@ RECORDS, BYTES, ID_SUM, ID_XOR, FIRST, LAST, SEQ_FIRST, SEQ_LAST = range(8)
 PACKED_LIMIT = 65_535
 BATCH = 32_767
 """Most records for one call of `accumulate`."""
-
-LAG_LIMIT = (1 << 53) - 9
-"""Microseconds, 285 years: a longer lag counts as this one."""
-LAG_BUCKETS = 400
-"""Buckets for lags from 0 up to LAG_LIMIT; as many again for negative lags."""
 
 _FUTURE = np.uint8(1 + FLAWS.index("future"))
 _NONE = np.int32(-1)

@@ -10,9 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fidelity.observe.groups import LAG_BUCKETS
-
 _TIME = pa.timestamp("us", "UTC")
+
+LAG_LIMIT = (1 << 53) - 9
+"""Microseconds, 285 years: a longer lag counts as this one."""
+LAG_BUCKETS = 400
+"""Buckets for lags from 0 up to LAG_LIMIT; as many again for negative lags."""
 
 ORIGIN = pa.struct(
     [

@@ -15,7 +15,7 @@ from fidelity import sketch
 from fidelity.decode.names import Names
 from fidelity.identity import producer_seed
 from fidelity.observe import groups
-from fidelity.observe.observations import CELL, LAG, OBSERVATIONS, ORIGIN
+from fidelity.observe.observations import CELL, LAG, LAG_BUCKETS, OBSERVATIONS, ORIGIN
 from fidelity.observe.tally import Tallying
 from fidelity.records import Records
 from fidelity.units import Tally
@@ -147,7 +147,7 @@ class _Sums:
         self._packed = np.zeros((most_scopes, sketch.BANDS * sketch.CELLS, 2), np.uint64)
         self._packed_records = np.zeros(most_scopes, np.int64)
         self._cells = np.zeros((most_scopes, sketch.BANDS, sketch.CELLS, sketch.WORDS), np.uint64)
-        self._lags = np.zeros((most_scopes, 2 * groups.LAG_BUCKETS), np.int64)
+        self._lags = np.zeros((most_scopes, 2 * LAG_BUCKETS), np.int64)
 
     def add(self, records: Records) -> None:
         done = 0
@@ -293,7 +293,7 @@ def _lists(counts: NDArray[np.int64], columns: list[pa.Array], kind: pa.StructTy
 
 def _lags(lags: NDArray[np.int64]) -> pa.ListArray:
     scope, bucket = np.nonzero(lags)
-    buckets = (bucket - groups.LAG_BUCKETS).astype(np.int32)
+    buckets = (bucket - LAG_BUCKETS).astype(np.int32)
     columns = [pa.array(buckets), pa.array(lags[scope, bucket])]
     return _lists(np.bincount(scope, minlength=len(lags)), columns, LAG)
 

@@ -10,7 +10,7 @@ import os
 
 MODULES = (
     "fidelity.decode",
-    "fidelity.observe",
+    "fidelity.observe.observer",
     "fidelity.sources.columnar",
     "fidelity.sources.kafka",
     "fidelity.sources.text",

@@ -36,6 +36,13 @@ class Snapshot:
         """A stage's rows in force, see Store.ledger."""
         return rows_of(self._in_force(ds.field("stage") == stage))
 
+    def ledgers(self) -> dict[str, list[LedgerRow]]:
+        """The rows in force of all stages, by the stage's name."""
+        found: dict[str, list[LedgerRow]] = {}
+        for row in rows_of(self._in_force(None)):
+            found.setdefault(row.unit.stage, []).append(row)
+        return found
+
     def in_force(self) -> pa.Table:
         """Which observations count: stage, scan, unit; one row each.
 
