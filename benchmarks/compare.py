@@ -2,11 +2,11 @@
 
     python -m benchmarks.compare [--records N]... [--differences L+D]... [--only NAME]...
 
-Each contender runs in a process of its own (see contenders.py), within a time limit, on Parquet that
-is in the page cache. `work` is what it needs once its libraries are imported (and Spark's session is
-there), `whole` the life of its process. Memory is the peak of the whole process tree, see
-processes.py. One that takes less than 20 s runs twice, and the quicker counts: the same rule for
-all. Everything goes into compare.json, which `python -m benchmarks.plot` draws.
+Each contender runs in a process of its own (see contenders.py), within a time limit, on Parquet
+that is in the page cache. `work` is what it needs once its libraries are imported (and Spark's
+session is there), `whole` the life of its process. Memory is the peak of the whole process tree,
+see processes.py. Who takes less than 20 s runs twice, and the quicker run counts. Everything goes
+into compare.json, which `python -m benchmarks.plot` draws.
 """
 
 import argparse

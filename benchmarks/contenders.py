@@ -1,8 +1,8 @@
 """Who is compared: each finds the differences between two lakes, in a process of its own.
 
-A contender prints one line of JSON: `seconds` (its work: the imports and the start of a session are
-not in it), `started` (seconds that a session took to start), `found`: [type, host, fid, kind], where
-type and host are null if it does not tell whose the record was; and `note`.
+A contender prints one line of JSON: `seconds` (its work: the imports and the start of a session
+are not in it), `started` (those), and `found`: [type, host, fid, kind] of each difference, where
+type and host are null if it does not tell whose the record was.
 
 What they are asked is what a user would ask to get all differences named: which records are missing
 in the sink, and which are there more often than in the source.
@@ -24,7 +24,7 @@ KEY = "type, host, fid"
 
 
 def _duckdb(question: str) -> Callable[[Path, Path, Path], Answer]:
-    """A question to DuckDB that gives type, host, fid, r (copies in the source), d (in the sink)."""
+    """A question to DuckDB for type, host, fid, r (copies in the source), d (in the sink)."""
 
     def act(source: Path, sink: Path, _: Path) -> Answer:
         import duckdb
@@ -155,9 +155,6 @@ def _named(report: Any) -> Found:
 
 def with_scans(source: Path, sink: Path, store: Path) -> Answer:
     """A first audit: both lakes are scanned, by workers, into a new store."""
-    from fidelity.lean import become_lean
-
-    become_lean()
     from fidelity.audit import audit
 
     made = pipeline(source, sink, store)
@@ -168,9 +165,6 @@ def with_scans(source: Path, sink: Path, store: Path) -> Answer:
 
 def from_observations(source: Path, sink: Path, store: Path) -> Answer:
     """The books of what was scanned before: the quickest of five, in a process that has begun."""
-    from fidelity.lean import become_lean
-
-    become_lean()
     from fidelity.audit import reconcile
 
     made, seconds = pipeline(source, sink, store), []
@@ -228,6 +222,10 @@ def main() -> None:
     parser.add_argument("--sink", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     given = parser.parse_args()
+    if given.name.startswith("Fidelity"):
+        from fidelity.lean import become_lean
+
+        become_lean()  # as the command does
     print(json.dumps(answer(given.name, given.source, given.sink, given.store)))
 
 

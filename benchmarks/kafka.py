@@ -47,11 +47,11 @@ _IN_HEADERS = RecordSpec(
 )
 
 
-def fill(broker: Broker, records: int) -> None:
-    """Write the records to one partition, each with its id as a header, too."""
+def fill(broker: Broker, records: int, partitions: int = 1) -> None:
+    """Write the records to so many partitions, each with its id as a header, too."""
     address: dict[str, str | int | float | bool] = {"bootstrap.servers": broker.address}
     admin = AdminClient(address)
-    admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(30)
+    admin.create_topics([NewTopic(TOPIC, partitions, 1)])[TOPIC].result(30)
     limits = {"queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 1 << 20}
     producer = Producer({**address, **limits, "compression.type": "lz4", "linger.ms": 50})
     for chunk in json_lines(records):

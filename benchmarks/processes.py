@@ -1,7 +1,7 @@
 """Runs a command and measures all of it: wall time, and the memory of its whole process tree.
 
-Memory is sampled from /proc every 20 ms, the same way for whoever is measured: `pss` is the sum over
-all processes of the tree where a page shared by n counts 1/n each, so that no page counts twice;
+Memory is sampled from /proc every 20 ms, the same way for whoever is measured: `pss` is the sum
+over all processes of the tree, where a page shared by n counts 1/n each, so that none counts twice;
 `rss` counts it n times. Files in the page cache that are not mapped belong to nobody. Linux only.
 """
 

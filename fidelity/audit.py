@@ -92,6 +92,7 @@ def reconcile(
         StoreError: there is no store, or it cannot be read.
     """
     from fidelity import reconcile as books
+    from fidelity.report.narrow import narrowed
     from fidelity.trace import trace
     from fidelity.trace.traces import Traces
 
@@ -176,7 +177,7 @@ def check(
         StoreError: the store, or the run in it, cannot be read.
     """
     from fidelity.check import check as judge
-    from fidelity.check.page import PAGE
+    from fidelity.check.page import PAGE, files_of
     from fidelity.report.narrow import narrowed
 
     store = opened_store(pipeline)
