@@ -146,6 +146,8 @@ def test_what_is_no_id_is_refused(ids: list[object]) -> None:
         Deduplicator().firsts("app", "h1", ids)
     with pytest.raises(UsageError, match="is no id"):
         Deduplicator().first("app", "h1", 1 << 32)
+    with pytest.raises(UsageError, match="no producer of such a code"):
+        Deduplicator().firsts_of(np.zeros(1, np.int32), np.zeros(1, np.uint32))
     with pytest.raises(UsageError, match="null"):
         Deduplicator().firsts("app", [None], [1])
 

@@ -77,9 +77,20 @@ def clean_task(task: CleanTask) -> Cleaned:
             _write_parquet(path, task, repeated, kept)
         else:
             _write_text(path, task, repeated)
+        _check_unchanged(path, task)
     except pa.ArrowException as error:
         raise DedupError(f"it cannot be written again: {error}.", where=path) from None
     return Cleaned(task.name, sum(mask.read for mask in masks), len(repeated))
+
+
+def _check_unchanged(path: str, task: CleanTask) -> None:
+    """Raises UnreadableError if what was copied is not what was planned."""
+    try:
+        entry = filesystem(path, task.stage.options).stat(path)
+    except OSError as error:
+        raise failure(error, path, task.stage) from None
+    if entry is None or entry.version != task.parts[0].unit.version:
+        raise UnreadableError(CHANGED, where=path, action="Run again once it rests.")
 
 
 class _Mask:

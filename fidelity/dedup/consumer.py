@@ -141,11 +141,14 @@ class Deduplicator:
 
     def firsts_of(self, producers: NDArray[np.int32], ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """The same by the producers' codes: see `producer`. Raises what `firsts` does."""
-        if len(producers) != len(ids):
-            raise UsageError(f"{len(producers)} producers, {len(ids)} ids.", where="Deduplicator")
+        codes, ids = np.asarray(producers), _ids(ids)
+        if codes.shape != ids.shape:
+            raise UsageError(f"{len(codes)} producers, {len(ids)} ids.", where="Deduplicator")
+        if len(codes) and not 0 <= codes.min() <= codes.max() < len(self._producers):
+            raise UsageError("There is no producer of such a code.", where="Deduplicator")
         self._check_room()
         new = np.empty(len(ids), np.bool_)
-        rows, starts = by_group(np.ascontiguousarray(producers, np.int32), len(self._producers))
+        rows, starts = by_group(np.ascontiguousarray(codes, np.int32), len(self._producers))
         ids = np.ascontiguousarray(ids)
         for code in np.flatnonzero(np.diff(starts)).tolist():
             begin, end = int(starts[code]), int(starts[code + 1])

@@ -91,7 +91,7 @@ def clean_copy(
     """
     chosen = pipeline.stage(stage)
     if chosen.kind != "files":
-        raise UsageError(f"`{stage}` is no stage of files.", action="Name an output topic.")
+        raise UsageError(f"`{stage}` has no records.", action="Name a stage of files or a topic.")
     if paths:
         chosen = chosen.model_copy(update={"paths": tuple(paths)})
     names = _Names(chosen, output)

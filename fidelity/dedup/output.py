@@ -137,12 +137,7 @@ class _Objects:
     @contextmanager
     def create(self, path: str, aside: str) -> Iterator[pa.NativeFile]:  # noqa: ARG002
         stream = self._inner.open_output_stream(_key(path), compression=None)
-        try:
-            yield stream
-        except BaseException:
-            with suppress(OSError, pa.ArrowException):
-                stream.abort() if hasattr(stream, "abort") else None
-            raise
+        yield stream  # left open by an error: what was sent so far is no object
         stream.close()
 
     def rename(self, folder: str, output: str) -> None:

@@ -179,6 +179,9 @@ async def _copy(consumer: Any, producer: Any, run: _Run, topic: str) -> None:
         for record in answer.get(place, ()):
             if record.offset < unit.end and record.offset not in run.repeated:
                 kept += 1
+                if record.key is None and record.value is None:
+                    where = f"{unit.path}/{unit.partition} offset {record.offset}"
+                    raise DedupError("a record without key and value cannot be sent.", where=where)
                 waiting.append(
                     await producer.send(
                         topic,
