@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,8 @@ from servers import MakeTopic
 from test_dedup import members, runs_of
 
 from examples.brokers import Broker
-from fidelity.config import Engine
 from fidelity.dedup.repeats import repeats
 from fidelity.identity import id_of, producer_seed
-from fidelity.spark.session import session
 from jobs import dedup as job
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -148,15 +145,7 @@ def test_what_is_repeated_is_what_earlier_units_hold(units: list[set[int]]) -> N
         assert members(mine.get(group, np.empty((2, 0)))) == earlier & units[number]
 
 
-@pytest.fixture(scope="module")
-def two_cores() -> Iterator[None]:
-    """A Spark session, which whatever asks for Spark here uses."""
-    opened = session(Engine(kind="spark", master="local[2]"))
-    yield
-    opened.close()
-
-
-@pytest.mark.usefixtures("two_cores")
+@pytest.mark.usefixtures("spark")
 def test_on_spark_the_copy_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Folder(tmp_path, SOURCE, DEEP)
     for number in range(6):

@@ -40,15 +40,16 @@ _KNOWN = (
         "Let nothing else stop it, and try again.",
     ),
 )
-_UNDONE = "Nothing of the stage was counted; the next scan reads it again."
+UNDONE = "Nothing of the stage was counted; the next scan reads it again."
 
 
-def failure(error: BaseException, master: str) -> EngineError:
+def failure(error: BaseException, master: str, undone: str = UNDONE) -> EngineError:
     """What a failed Spark job means.
 
     Args:
         error: as pyspark or its gateway raised it.
         master: Spark's, to say where.
+        undone: what this means for what was to be done.
     """
     text = message(error)
     times, rest = 1, text
@@ -59,9 +60,9 @@ def failure(error: BaseException, master: str) -> EngineError:
     for signs, what, action in _KNOWN:
         if any(sign in text.lower() for sign in signs):
             told = what if what.endswith(".") else f"{what}{often}."
-            return _error(told, master, f"{action} {_UNDONE}")
+            return _error(told, master, f"{action} {undone}")
     told = f"Spark gave the job up: a task failed{often}, at last with `{cause(rest)}`."
-    return _error(told, master, f"The executors' stderr may tell more. {_UNDONE}")
+    return _error(told, master, f"The executors' stderr may tell more. {undone}")
 
 
 def no_session(error: BaseException, master: str, log: str) -> EngineError:
