@@ -27,10 +27,12 @@ from test_exact import (
 )
 from test_store import batch, counted, put, row
 
+from fidelity import audit as auditing
 from fidelity.audit import audit, reconcile
 from fidelity.config import Pipeline, RecordSpec, Stage, load
 from fidelity.report.json import render
 from fidelity.scan import scan
+from fidelity.sources.filesystem import filesystem
 from fidelity.store import Conflict, Store, runs
 from fidelity.store.compact import compact
 from fidelity.units import LOOKED
@@ -235,6 +237,17 @@ def test_scans_of_one_stage_at_once_count_everything_once(lake: Lake) -> None:
     report = reconcile(made, as_of=LATER).report
     assert [row.observed for row in report.stages] == [607]
     assert runs.kept(store).run == report.run
+    # Checked, it keeps what came of that as well, and stays a store.
+    found = auditing.check(made)
+    assert (found.run, found.verdict, found.errors) == (report.run, report.verdict, ())
+    place = filesystem(store.uri, store.options)
+    with place.open(found.place) as page:
+        assert page.read().startswith(b"<!DOCTYPE html>")
+    names = {
+        entry.path.rpartition("/")[2] for entry in place.children(found.place.rpartition("/")[0])
+    }
+    assert names == {"index.html", "result.json"}
+    assert auditing.check(made).place == found.place
 
 
 def test_a_store_knows_what_it_knew(bucket: Lake) -> None:

@@ -15,6 +15,7 @@ STREAM_KEYS = ("completeness", "duplicates", "unexpected", "lag")
 OVERS = ("balances", "lags", "stages", "pipeline")
 EXPECTATION_KEYS = ("over", "stage", "streams")
 _LONGEST = values.duration("366d")
+_NO_LAG = "must give a duration, or one for each quantile: `{p99: 5m, max: 1h}`"
 _WHOLE = {
     "flaws": "a flawed record has no stream that could be trusted: it can be set for all only",
     "watermark_age": "the watermark is that of the pipeline: it can be set for all only",
@@ -78,8 +79,10 @@ def _lag(read: Reading, top: Section, given: Section, way: Way) -> dict[str, Any
             advice = nearest(stage, names)
             read.problem((*here, "stages", stage), f"there is no such stage. {advice}".rstrip())
         found += _quantiles(read, held, (*here, "stages", stage), stage)
-    if not found and read.sound:
-        read.problem(here, "must give a duration, or one for each quantile: `{p99: 5m, max: 1h}`")
+        if held == {}:
+            read.problem((*here, "stages", stage), _NO_LAG)
+    if not by_stage and value == {}:
+        read.problem(here, _NO_LAG)
     return {"lag": tuple(found)}
 
 
