@@ -159,7 +159,8 @@ def _moved(rows: pa.Table, week: int, parts: dict[str, str]) -> pa.Table:
         if pa.types.is_timestamp(field.type):
             values = pc.add(values.cast(pa.int64()), week * WEEK).cast(field.type)
         elif field.name == "day":
-            values = pc.add(values.cast(pa.int32()), 7 * week).cast(field.type)
+            later = pa.scalar(7 * week, pa.int32())
+            values = pc.add(values.cast(pa.int32()), later).cast(field.type)
         elif field.name in ("statement_key", "run_key"):
             values = _renamed(values, lambda key: digests.key(f"{week} {key}"))
         elif field.name == "run":

@@ -27,6 +27,7 @@ changes AS (
         fact.stage,
         fact.against,
         fact."window",
+        fact."day",
         fact.stream,
         sum(sign * observed)::BIGINT AS observed,
         sum(sign * expected)::BIGINT AS expected,
@@ -46,7 +47,6 @@ SELECT
     pairs.run,
     pairs.as_of,
     pairs.run_before,
-    changes."window"::DATE AS "day",
     changes.* EXCLUDE (statement_key)
 FROM changes
 INNER JOIN pairs USING (statement_key)

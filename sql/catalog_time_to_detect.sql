@@ -7,6 +7,7 @@ WITH told AS (
         fact.stage,
         fact.against,
         said."window",
+        said."day",
         fact.stream,
         min(said.as_of) AS told_at,
         arg_min(said.run, (said.as_of, said.run)) AS told_by,
@@ -21,7 +22,6 @@ WITH told AS (
 
 SELECT
     told.*,
-    told."window"::DATE AS "day",
     told_at - calendar.window_end AS time_to_detect,
     epoch(told_at - calendar.window_end) AS seconds_to_detect
 FROM told

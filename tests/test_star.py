@@ -296,6 +296,12 @@ def test_readers_see_whole_runs_while_they_are_replaced(star: Star) -> None:
     assert seen == wanted
 
 
+def test_windows_that_no_calendar_has_are_published_too(star: Star) -> None:
+    far = (253_402_300_800_000_000 + 86_400_000_000 - START) // WINDOW  # the year 10000
+    star.publish(report("r1", 1, {0: 1, far: 1}))
+    assert star.current() == {w: ("r1", figures(w, 1)) for w in (0, far)}
+
+
 def test_a_star_of_another_place_or_version_is_refused(star: Star, tmp_path: Path) -> None:
     (tmp_path / "star").mkdir()
     (tmp_path / "star" / "mine.txt").write_text("mine")

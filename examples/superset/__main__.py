@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -44,13 +45,38 @@ def main() -> int:
     _import(star)
     if asked.setup_only:
         return 0
-    port = asked.port or _free_port()
-    print(f"http://127.0.0.1:{port}/superset/dashboard/fidelity/")
-    print(f"user {USER}, password {password}. Ctrl-C ends it.", flush=True)
-    try:
-        return _superset("run", "-h", "127.0.0.1", "-p", str(port), check=False)
-    except KeyboardInterrupt:
-        return 0
+    return _serve(asked.port or _free_port(), password)
+
+
+def _serve(port: int, password: str) -> int:
+    """Run the server until it is interrupted; tell where it is once it answers."""
+    print("Starting the server ...", flush=True)
+    with (FOLDER / "superset.log").open("ab") as out:
+        command = [
+            str(BIN / "superset"),
+            "run",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "--with-threads",
+        ]
+        server = subprocess.Popen(command, env=_environment(), stdout=out, stderr=out)
+        try:
+            while server.poll() is None and not _answers(port):
+                time.sleep(0.5)
+            print(f"http://127.0.0.1:{port}/superset/dashboard/fidelity/")
+            print(f"user {USER}, password {password}. Ctrl-C ends it.", flush=True)
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            server.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _install() -> None:
@@ -120,21 +146,24 @@ def _import(star: Path) -> None:
     _superset("import-dashboards", "-p", str(file), "-u", USER)
 
 
-def _superset(*arguments: str, check: bool = True) -> int:
-    environment = os.environ | {
+def _environment() -> dict[str, str]:
+    return os.environ | {
         "FIDELITY_SUPERSET": str(FOLDER),
         "SUPERSET_CONFIG_PATH": str(HERE / "superset_config.py"),
         "FLASK_APP": "superset.app:create_app()",
+        "TZ": "UTC",  # DuckDB shows times in the zone of its process
     }
+
+
+def _superset(*arguments: str) -> None:
+    """One of its commands; what it says is in its log. Exits if it fails."""
     log = FOLDER / "superset.log"
     with log.open("ab") as out:
-        done = subprocess.run(
-            [BIN / "superset", *arguments], env=environment, stdout=out, stderr=out, check=False
-        )
-    if check and done.returncode:
+        command = [str(BIN / "superset"), *arguments]
+        done = subprocess.run(command, env=_environment(), stdout=out, stderr=out, check=False)
+    if done.returncode:
         sys.stderr.write(log.read_text("utf-8", "replace")[-3000:])
         raise SystemExit(f"superset {arguments[0]} failed; its log: {log}")
-    return done.returncode
 
 
 def _free_port() -> int:

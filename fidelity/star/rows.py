@@ -77,12 +77,14 @@ def counts(rows: pa.Table) -> dict[int, int]:
 def day_of(window: int, report: Report) -> int:
     """The day, since 1970, whose folder holds a window's rows; of WHOLE: of the run's clock.
 
-    Days that no calendar has, as data with wrong clocks may tell, are all kept as the last one.
+    Days that no calendar has, as data with wrong clocks may tell, are kept as the first or last.
     """
-    return min((report.as_of if window == WHOLE else window) // DAY, LAST_DAY)
+    day = (report.as_of if window == WHOLE else window) // DAY
+    return max(_FIRST_DAY, min(day, _LAST_DAY))
 
 
-LAST_DAY = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).days
+_FIRST_DAY = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).days
+_LAST_DAY = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).days
 
 
 def day_text(day: int) -> str:
