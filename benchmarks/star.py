@@ -6,7 +6,8 @@ Four stages, 50 streams, ten-minute windows; each hour's run tells its own windo
 three before them again. One week is published by the real writer, run by run, merges and all. The
 other weeks are that week's files, moved by so many weeks: as many files, rows and keys as if they
 had been published, in minutes rather than hours. Queries are those of the Superset dashboard, asked
-of catalog.duckdb; the best of three counts. A star that is in --folder already is used again.
+of catalog.duckdb; the best of five counts, by the clock; beside it the processor time of all
+threads, which other work changes less. A star that is in --folder is used again.
 """
 
 import argparse
@@ -48,7 +49,7 @@ QUERIES = {
         FROM time_to_detect WHERE against = 'source' GROUP BY ALL""",
     "restatements": "SELECT run, stage, sum(lost), count(*) FROM restatements GROUP BY ALL",
     "the last 30 days, by stream": """SELECT stream, stage, sum(lost) FROM daily
-        WHERE day > (SELECT max(day) FROM daily) - 30 GROUP BY ALL""",
+        WHERE day > (SELECT max(day) FROM star_current) - 30 GROUP BY ALL""",
     "the newest day's windows": """SELECT "window", stage, sum(lost), sum(in_flight) FROM balance
         WHERE day = (SELECT max(day) FROM star_current) GROUP BY ALL""",
 }
@@ -81,17 +82,18 @@ def _measure(folder: Path, weeks: int, streams: int) -> int:
             ((rows,),) = connection.execute(f"SELECT count(*) FROM {table}_files").fetchall()
             print(f"{table:28} {rows:12,} rows")
         seconds = {name: _best(connection, text) for name, text in QUERIES.items()}
-    for name, each in seconds.items():
-        print(f"{name:31} {each:6.2f} s{'' if each < LIMIT else '   over the limit'}")
+    for name, (clock, processor) in seconds.items():
+        limit = "" if clock < LIMIT else "   over the limit"
+        print(f"{name:31} {clock:6.2f} s, processor {processor:5.2f} s{limit}")
     first = 24 * 7 * weeks
     taken = min(_publish(place, hour, streams) for hour in range(first, first + 3))
     print(f"{'publishing one more hour':31} {taken:6.2f} s")
-    after = _fresh(place)
-    print(f"{'completeness by day, then':31} {after:6.2f} s")
-    return 1 if max(*seconds.values(), after) >= LIMIT else 0
+    after, processor = _fresh(place)
+    print(f"{'completeness by day, then':31} {after:6.2f} s, processor {processor:5.2f} s")
+    return 1 if max(after, *(clock for clock, _ in seconds.values())) >= LIMIT else 0
 
 
-def _fresh(place: Place) -> float:
+def _fresh(place: Place) -> tuple[float, float]:
     """A query where the newest days are not merged."""
     with duckdb.connect(f"{place.uri}/{catalogue.NAME}", read_only=True) as connection:
         return _best(connection, QUERIES["completeness by day and stage"])
@@ -124,18 +126,22 @@ def _move(place: Place, weeks: range) -> None:
         pc.fill_null(statements["window"].cast(pa.int64()), hours.START), hours.START
     )
     statements = statements.filter(whole)
-    told, ran = [statements], [runs]
+    (newest,) = (part for part in place.parts(FACT_DAY) if part != "none")
+    sums = place.read(FACT_DAY, newest)
+    told, ran, summed = [statements], [runs], [sums]
     for week in weeks:
         parts = {part: new_part(time.time_ns() // 1000) for part in _unique(statements, "part")}
         moved = _moved(statements, week, parts)
         told.append(moved)
         ran.append(_moved(runs, week, parts))
-        for table in (*FACTS, FACT_DAY):
+        own = sums.filter(pc.is_in(sums["part"], pa.array(list(parts))))
+        summed.append(_moved(own, week, parts))  # `merge` stays: one merge wrote them all
+        for table in FACTS:
             for part, day in _files(statements, table.name):
                 rows = place.read(table, part, f"{day:%Y-%m-%d}")
                 later = day + timedelta(days=7 * week)
                 place.write(table, parts[part], _moved(rows, week, parts), f"{later:%Y-%m-%d}")
-    for table, pieces in ((DIM_STATEMENT, told), (DIM_RUN, ran)):
+    for table, pieces in ((FACT_DAY, summed), (DIM_STATEMENT, told), (DIM_RUN, ran)):
         for part in place.parts(table):
             if part != "none":
                 place.remove([place.path(table, part)])
@@ -144,7 +150,7 @@ def _move(place: Place, weeks: range) -> None:
 
 def _files(statements: pa.Table, table: str) -> Iterator[tuple[str, date]]:
     column = {"fact_balance": "balances", "fact_difference": "differences", "fact_flaw": "flaws",
-              "fact_lag": "lags", "fact_day": "balances"}[table]  # fmt: skip
+              "fact_lag": "lags"}[table]  # fmt: skip
     held = statements.filter(pc.greater(statements[column], 0))
     pairs = held.group_by(["part", "day"]).aggregate([])
     for row in pairs.to_pylist():
@@ -182,11 +188,14 @@ def _unique(rows: pa.Table, column: str) -> list[str]:
     return found
 
 
-def _best(connection: duckdb.DuckDBPyConnection, text: str) -> float:
-    def ask() -> object:
-        return connection.execute(text).fetchall()
-
-    return min(_seconds(ask) for _ in range(3))
+def _best(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[float, float]:
+    """Seconds by the clock and of the processor."""
+    taken = []
+    for _ in range(5):
+        began, spent = time.perf_counter(), time.process_time()
+        connection.execute(text).fetchall()
+        taken.append((time.perf_counter() - began, time.process_time() - spent))
+    return min(clock for clock, _ in taken), min(spent for _, spent in taken)
 
 
 def _seconds(do: Callable[[], object]) -> float:

@@ -1,24 +1,28 @@
 -- What do the current books of each day add up to?
 -- Grain: one row for each day, pipeline, stage, against and stream. Days that were merged are taken
 -- from their sums, the others are added up here.
-WITH days AS (
-    SELECT "day", min(part) AS part, count(*) AS statements
-    FROM star_statements
-    WHERE live AND "window" IS NOT NULL
-    GROUP BY "day"
-    HAVING count(DISTINCT part) = 1 AND min(level) > 0
+WITH windows AS MATERIALIZED (
+    FROM star_current
+    WHERE "window" IS NOT NULL
+),
+
+days AS (
+    SELECT DISTINCT "day", part, statements
+    FROM windows
+    WHERE merged
 ),
 
 summed AS (
-    SELECT sums.*
+    SELECT sums.* EXCLUDE (merge)
     FROM days
     INNER JOIN fact_day_files AS sums USING ("day", part, statements)
+    WHERE sums.merge = (SELECT max(merge) FROM fact_day_files)
 ),
 
 open AS (
     SELECT statement_key, "day"
-    FROM star_current
-    WHERE "window" IS NOT NULL AND "day" NOT IN (SELECT "day" FROM days)
+    FROM windows
+    WHERE NOT merged
 ),
 
 added AS (

@@ -1,6 +1,8 @@
 -- What do the current rows of a day add up to?
 -- Grain: one row for each pipeline, stage, against and stream of current_balance.
 SELECT
+    $day::DATE AS "day",
+    $part AS merge,
     $part AS part,
     $statements AS statements,
     pipeline,

@@ -144,6 +144,8 @@ def _import(star: Path) -> None:
     bundle(star, file)
     print("Importing the dashboard ...", flush=True)
     _superset("import-dashboards", "-p", str(file), "-u", USER)
+    # An import leaves databases that are there as they are: their star may have been another one.
+    _superset("set-database-uri", "-d", "Fidelity", "-u", f"duckdb:///{star}/{catalogue.NAME}")
 
 
 def _environment() -> dict[str, str]:

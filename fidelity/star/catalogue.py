@@ -13,8 +13,9 @@ import duckdb
 from fidelity.config import mask
 from fidelity.errors import UsageError
 from fidelity.questions import question
+from fidelity.star import digests
 from fidelity.star.place import Place
-from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, TABLES, VERSION
+from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, DIMENSIONS, TABLES, VERSION
 from fidelity.store.storage import storage_options
 
 NAME = "catalog.duckdb"
@@ -134,12 +135,13 @@ def _fill(connection: duckdb.DuckDBPyConnection, place: Place) -> None:
             files = f"{table.name}/day=*/*.parquet"
             more = ", hive_partitioning = true, hive_types = {'day': DATE}"
         else:
-            files, more, name = f"{table.name}/*.parquet", "", table.name
+            files, more = f"{table.name}/*.parquet", ""
+            name = table.name if table in DIMENSIONS else name
         address = f"{place.uri}/{files}".replace("'", "''")
         text = f"SELECT * FROM read_parquet('{address}'{more})"
         _view(connection, name, text, table.grain)
     for name in QUESTIONS:
-        text = question(f"catalog_{name}" if not name.startswith("star_") else name)
+        text = _question(name)
         _view(connection, name, text, _comment(text))
     _view(connection, "about", f"SELECT {_quoted(_label(place))} AS label", "What this is.")
 
@@ -157,7 +159,13 @@ def _comment(text: str) -> str:
 
 
 def _label(place: Place) -> str:
-    return f"Fidelity star, version {VERSION}, at {place.uri}"
+    """What a catalogue was made for: another one is needed if this is another text."""
+    views = digests.key("".join(_question(name) for name in QUESTIONS))
+    return f"Fidelity star, version {VERSION}, views {views:016x}, at {place.uri}"
+
+
+def _question(name: str) -> str:
+    return question(name if name.startswith("star_") else f"catalog_{name}")
 
 
 def _made_for(file: Path) -> str:

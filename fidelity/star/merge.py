@@ -13,6 +13,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fidelity.config import mask
 from fidelity.errors import StoreError
 from fidelity.questions import ask, connect
 from fidelity.star import digests
@@ -44,9 +45,7 @@ def sweep(place: Place, held: Held) -> Held:
         return held
     time.sleep(place.grace)
     place.remove(
-        place.path(table, part, f"{day:%Y-%m-%d}")
-        for part, day in parts
-        for table in (*FACTS, FACT_DAY)
+        place.path(table, part, f"{day:%Y-%m-%d}") for part, day in parts for table in FACTS
     )
     place.remove(place.path(DIM_STATEMENT, part) for part in statements)
     place.remove(place.path(DIM_RUN, part) for part in runs)
@@ -84,6 +83,7 @@ def merge(place: Place, held: Held, days: set[date]) -> None:
     kept, old = live.filter(pc.invert(moved)), live.filter(moved)
     new = _rekeyed(old, part)
     current = new.filter(pc.is_in(old["statement_key"], held.current))
+    sums = [_sums_of_other_days(place, days, part)]
     for day in sorted(days):
         at = pc.equal(old["day"], pa.scalar(day, pa.date32()))
         text = f"{day:%Y-%m-%d}"
@@ -96,12 +96,14 @@ def merge(place: Place, held: Held, days: set[date]) -> None:
                 balances["statement_key"], current["statement_key"].combine_chunks()
             )
             statements = pc.sum(pc.and_(at, pc.is_valid(old["window"]))).as_py()
-            added = _added_up(balances.filter(is_current), part, statements)
-            place.write(FACT_DAY, part, added, text)
+            sums.append(_added_up(balances.filter(is_current), day, part, statements))
+    place.write(FACT_DAY, part, pa.concat_tables(sums))
     place.write(DIM_STATEMENT, part, pa.concat_tables([kept, new]).cast(DIM_STATEMENT.schema))
     runs = held.marked_runs.filter(held.marked_runs["live"]).select(DIM_RUN.schema.names)
     place.write(DIM_RUN, part, runs.cast(DIM_RUN.schema))
-    _clear_away(place, sweep(place, Held.of(place)), sorted(days))
+    left = sweep(place, Held.of(place))
+    place.remove(place.path(FACT_DAY, old) for old in place.parts(FACT_DAY) if old < part)
+    _clear_away(place, left, sorted(days))
 
 
 def _rekeyed(old: pa.Table, part: str) -> pa.Table:
@@ -127,7 +129,7 @@ def _merge_day(
     if len(rows) != due:
         what = f"{table.name} of {day} has {len(rows):,} rows where {due:,} were published."
         action = "Remove the star, and publish the runs again: `fidelity store runs` lists them."
-        raise StoreError(what, where=place.uri, action=action)
+        raise StoreError(what, where=mask(place.uri), action=action)
     at = pc.index_in(rows["statement_key"], old["statement_key"].combine_chunks())
     rows = rows.set_column(0, table.schema.field(0), new["statement_key"].take(at))
     order = [key for key in _SORTED if key[0] in table.schema.names]
@@ -136,11 +138,26 @@ def _merge_day(
     return rows
 
 
-def _added_up(balances: pa.Table, part: str, statements: int) -> pa.Table:
+def _sums_of_other_days(place: Place, days: set[date], merge: str) -> pa.Table:
+    """What fact_day has of other days than these, as written by a merge."""
+    parts = [part for part in place.parts(FACT_DAY) if written_at(part) is not None]
+    if not parts:
+        return FACT_DAY.schema.empty_table()
+    rows = place.read(FACT_DAY, max(parts))
+    rows = rows.filter(pc.invert(pc.is_in(rows["day"], pa.array(sorted(days), pa.date32()))))
+    return _written_by(rows, merge)
+
+
+def _written_by(sums: pa.Table, merge: str) -> pa.Table:
+    at = sums.schema.get_field_index("merge")
+    return sums.set_column(at, sums.schema.field(at), pa.repeat(pa.scalar(merge), len(sums)))
+
+
+def _added_up(balances: pa.Table, day: date, part: str, statements: int) -> pa.Table:
     """The rows of fact_day of a day's current rows."""
     with connect() as connection:
         connection.register("current_balance", balances)
-        found = ask(connection, "star_day", part=part, statements=statements)
+        found = ask(connection, "star_day", day=day, part=part, statements=statements)
         return found.to_arrow_table().cast(FACT_DAY.schema)
 
 
@@ -151,7 +168,7 @@ def _clear_away(place: Place, held: Held, days: Iterable[date]) -> None:
     parts = set(known["part"].to_pylist())
     left = [
         f"{place.uri}/{folder}/{name}"
-        for table in (*FACTS, FACT_DAY)
+        for table in FACTS
         for folder in (f"{table.name}/day={day:%Y-%m-%d}" for day in days)
         for name in place.names(folder)
         if _died(name, parts, limit)

@@ -207,12 +207,14 @@ FACT_LAG = Table(
 
 FACT_DAY = Table(
     "fact_day",
-    "one row for each day, pipeline, stage, against and stream: the current rows of fact_balance, "
-    "of merged days, added up. It counts if `part` and `statements` are those of the day's "
-    "statements in dim_statement",
+    "one row for each merged day, pipeline, stage, against and stream: the current rows of "
+    "fact_balance, added up. It counts if `part` and `statements` are those of the day's "
+    "statements in dim_statement; of several merges the one counts whose name sorts last",
     pa.schema(
         [
-            _text("part", "Name of the file, and of the files that it was made from."),
+            _column("day", pa.date32(), "UTC", "The day of the windows."),
+            _text("merge", "Name of the merge that wrote the row, and its file."),
+            _text("part", "Name of the files that they were made from."),
             _column(
                 "statements", pa.int64(), "", "How many statements of the day it was made from."
             ),
@@ -232,7 +234,6 @@ FACT_DAY = Table(
             ),
         ]
     ),
-    by_day=True,
 )
 
 DIM_RUN = Table(
