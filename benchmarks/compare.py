@@ -189,10 +189,13 @@ def main() -> int:
     given = parser.parse_args()
     differences = given.differences or DIFFERENCES
     rows: list[Row] = []
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; "
+        f"load {os.getloadavg()[0]:.1f} before it began"
+    )
     for records in given.records or RECORDS:
         rows += compare(given.folder, records, differences, given.only or ALL, given.limit)
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     given.json.write_text(
         json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1)
     )

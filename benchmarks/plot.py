@@ -1,6 +1,7 @@
-"""Draws what benchmarks.compare measured: compare.json becomes docs/comparison.svg.
+"""Draws what benchmarks.compare measured: compare.json becomes docs/comparison.svg, and the tables
+of docs/comparison.md.
 
-    python -m benchmarks.plot [--json FILE] [--svg FILE] [--records N] [--differences L+D]
+    python -m benchmarks.plot [--json FILE] [--docs FOLDER] [--records N] [--differences L+D]
 
 Plotly writes SVG only with a browser; this needs two bar charts, so the SVG is written by hand:
 time and memory on logarithmic scales, one row for each contender, readable on white and on black.
@@ -60,6 +61,45 @@ def _bars(
         yield _text(left + length + 5, _middle(n), told(value))
 
 
+BEGIN, END = "<!-- figures: made by benchmarks.plot -->", "<!-- end of figures -->"
+
+
+def figures(page: str, rows: Sequence[dict[str, Any]], machine: str) -> str:
+    """The page with its tables replaced, one for each pair of lakes."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    pairs = dict.fromkeys((row["records"], row["planted"]) for row in rows)
+    tables = "\n".join(_table(rows, *pair) for pair in pairs)
+    return f"{before}{BEGIN}\n\nMeasured on {machine}.\n\n{tables}\n{END}{after}"
+
+
+def _table(rows: Sequence[dict[str, Any]], records: int, planted: str) -> str:
+    lost, _, doubled = planted.partition("+")
+    lines = [
+        f"**{records:,} records a side, {int(lost):,} lost, {int(doubled):,} doubled**\n",
+        "| | work | whole | memory | losses named | duplicates named | named wrongly |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if (row["records"], row["planted"]) != (records, planted):
+            continue
+        times = f"{_time(row['work'])} | {_time(row['whole'])} | {row['pss']:,.0f} MB"
+        if row["work"] is None or row["contender"] == "plain counts":
+            named = f"{_said(row)} | - | -"
+        else:
+            named = f"{row['lost']:,} | {row['duplicates']:,} | {row['wrong']:,}"
+        lines.append(f"| {row['contender']} | {times} | {named} |")
+    return "\n".join(lines) + "\n"
+
+
+def _said(row: dict[str, Any]) -> str:
+    return str(row["said"]).replace("|", "/")[:80] or "-"
+
+
+def _time(value: float | None) -> str:
+    return "-" if value is None else _seconds(value)
+
+
 def _middle(row: int) -> int:
     return TOP + ROW * row + 13
 
@@ -82,7 +122,7 @@ def main() -> None:
     """Draw one pair of lakes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", type=Path, default=Path(".build/bench/compare.json"))
-    parser.add_argument("--svg", type=Path, default=Path("docs/comparison.svg"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--records", type=int, default=20_000_000)
     parser.add_argument("--differences", default="10+5")
     given = parser.parse_args()
@@ -95,7 +135,9 @@ def main() -> None:
     ]
     if not rows:
         parser.error(f"{given.json} has nothing of {given.records:,} records, {wanted[1]}")
-    given.svg.write_text(drawn(rows, found["machine"]), "utf-8")
+    (given.docs / "comparison.svg").write_text(drawn(rows, found["machine"]), "utf-8")
+    page = given.docs / "comparison.md"
+    page.write_text(figures(page.read_text("utf-8"), found["rows"], found["machine"]), "utf-8")
 
 
 if __name__ == "__main__":

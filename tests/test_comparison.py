@@ -76,3 +76,20 @@ def test_the_plot_shows_every_contender_and_who_gave_no_answer(tmp_path: Path) -
     assert "DuckDB &lt;x&gt;" in svg
     assert svg.count("no answer") == 2
     assert svg.count("<rect") == 2
+
+
+def test_the_page_gets_the_tables_and_keeps_its_words() -> None:
+    about = {"records": 30_000, "pss": 100.0, "whole": 2.5, "wrong": 0, "said": "no | room"}
+    named = {"work": 2.0, "lost": 10, "duplicates": 5}
+    rows = [
+        {"contender": "DuckDB", "planted": "10+5", **named, **about},
+        {"contender": "reladiff", "planted": "10+5", "work": None, **about},
+    ]
+    page = f"before {plot.BEGIN} old {plot.END} after"
+    made = plot.figures(page, rows, "2 cores")
+    assert made.startswith("before ")
+    assert made.endswith(" after")
+    assert " old " not in made
+    assert "| DuckDB | 2.0 s | 2.5 s | 100 MB | 10 | 5 | 0 |" in made
+    assert "| reladiff | - | 2.5 s | 100 MB | no / room | - | - |" in made
+    assert plot.figures(made, rows, "2 cores") == made
