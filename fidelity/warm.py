@@ -40,14 +40,14 @@ def warm() -> None:
 
 def _audit(folder: Path) -> None:
     from fidelity.audit import audit
-    from fidelity.config import load
+    from fidelity.config import Engine, load
 
     record = {"ts": "2026-01-01T00:00:00Z", "stream": "s", "origin": "o"}
     lines = [json.dumps(record | {"fid": f"{n:08x}"}) + "\n" for n in range(10)]
     (folder / "source.jsonl").write_text("".join(lines))
     (folder / "sink.jsonl").write_text("".join(lines[1:]))
     (folder / "pipeline.yaml").write_text(_PIPELINE)
-    audit(load(folder / "pipeline.yaml"), workers=1)
+    audit(load(folder / "pipeline.yaml"), workers=1, engine=Engine())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,6 +63,11 @@ class Driver:
         )
         assert self.answer() == "ready"
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def ask(self, folder: Path, pattern: str, workers: int = 1) -> None:
         """Begin to scan folder/pattern, in so many times four tasks."""
         assert self._process.stdin is not None
@@ -80,7 +85,7 @@ class Driver:
         self._process.communicate(timeout=60)
 
 
-def busy(executors: list[int], but: set[int] = frozenset()) -> list[int]:  # type: ignore[assignment]
+def busy(executors: list[int], but: Set[int] = frozenset()) -> list[int]:
     """Of the executors' Python workers those that work, told by the processor time they use."""
     found: list[int] = []
     before: dict[int, int] = {}
@@ -109,11 +114,11 @@ def processor_time(pid: int) -> int:
     return 0
 
 
-def java() -> list[int]:
-    """Our own Java process: of a local session the driver and the executor in one."""
+def java(parent: int) -> list[int]:
+    """A process's Java process: of a local session the driver and the executor in one."""
     return [
         pid
-        for pid in children(os.getpid())
+        for pid in children(parent)
         if b"java" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from audits import Folder
 from confluent_kafka import Producer
-from engines import busy, java, kill
+from engines import Driver, busy, java, kill
 from pyspark.accumulators import AddingAccumulatorParam
 from scans import LATER, append, data_files, in_force, lines, opened, pipeline
 from servers import create_topic
@@ -179,7 +179,7 @@ def test_a_job_that_fails_for_good_leaves_the_store_as_it_was_and_says_why(
     slow = Slow(tmp_path)
 
     def end() -> None:
-        for pid in busy(java()):
+        for pid in busy(java(os.getpid())):
             kill(pid)
 
     with pytest.raises(EngineError) as error:  # one failure is enough with local[2]
@@ -198,13 +198,34 @@ def test_an_interrupt_cancels_the_job_and_counts_nothing(spark: Session, tmp_pat
     slow = Slow(tmp_path)
 
     def interrupt() -> None:
-        busy(java())
+        busy(java(os.getpid()))
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         slow.disturbed(interrupt)
     assert (slow.store.version(), in_force(slow.store)) == (0, [])
     assert spark.spark.sparkContext.statusTracker().getActiveJobsIds() == []
+
+
+def test_a_java_process_that_dies_is_told_of(tmp_path: Path) -> None:
+    """In a process of its own, which lives on."""
+    slow = Slow(tmp_path)
+    driver = Driver("local[1]")
+    try:
+        driver.ask(tmp_path, "source/*")
+        (process,) = java(driver.pid)
+        busy([process])
+        kill(process)
+        error = driver.answer()
+        assert isinstance(error, str)
+        assert error.startswith("stage source, Spark on local[1]: Spark's Java process died.")
+        slow.assert_untouched()
+        driver.ask(tmp_path, "source/*")
+        assert driver.answer() == (
+            "Spark's Java process, which this program started, is gone. Start the program again."
+        )
+    finally:
+        driver.close()
 
 
 def test_another_version_on_the_executors_is_refused(spark: Session, tmp_path: Path) -> None:

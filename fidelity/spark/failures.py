@@ -35,23 +35,38 @@ _KNOWN = (
         "Look at the master's page or log for the reason, and try again.",
     ),
     (
+        ("spark_job_cancelled",),
+        "the job was cancelled, and not by this scan.",
+        "Find out who did so, and try again.",
+    ),
+    (
         ("sparkcontext was shut down", "stopped sparkcontext", "sparkcontext is stopped"),
         "the Spark session was stopped while the scan ran.",
         "Let nothing else stop it, and try again.",
     ),
 )
-UNDONE = "Nothing of the stage was counted; the next scan reads it again."
+_DEAD = (
+    "Spark's Java process died.",
+    "Most often memory ran out: give it more (spark.driver.memory), and try again.",
+)
 
 
-def failure(error: BaseException, master: str, undone: str = UNDONE) -> EngineError:
+def failure(error: BaseException, where: str, undone: str) -> EngineError:
     """What a failed Spark job means.
 
     Args:
         error: as pyspark or its gateway raised it.
-        master: Spark's, to say where.
-        undone: what this means for what was to be done.
+        where: whose tasks they were, and Spark's master.
+        undone: what has become of the work: a sentence.
     """
-    text = message(error)
+    # It says so itself, or is not there to be asked; what a task's sockets met comes through it.
+    dead = isinstance(error, OSError) or type(error).__name__ == "Py4JNetworkError"
+    told, action = _DEAD if dead else _told(message(error))
+    return EngineError(told, where=mask(where), action=f"{action} {undone}")
+
+
+def _told(text: str) -> tuple[str, str]:
+    """What went wrong, and what to do about it."""
     times, rest = 1, text
     found = _TIMES.search(text)
     if found is not None:
@@ -59,10 +74,9 @@ def failure(error: BaseException, master: str, undone: str = UNDONE) -> EngineEr
     often = f", {times} times" if times > 1 else ""
     for signs, what, action in _KNOWN:
         if any(sign in text.lower() for sign in signs):
-            told = what if what.endswith(".") else f"{what}{often}."
-            return _error(told, master, f"{action} {undone}")
+            return what if what.endswith(".") else f"{what}{often}.", action
     told = f"Spark gave the job up: a task failed{often}, at last with `{cause(rest)}`."
-    return _error(told, master, f"The executors' stderr may tell more. {undone}")
+    return told, "The executors' stderr may tell more."
 
 
 def no_session(error: BaseException, master: str, log: str) -> EngineError:

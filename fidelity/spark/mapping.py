@@ -48,7 +48,8 @@ class Mapping:
         try:
             rows = numbers.mapInArrow(mapping(parcels, news), SCHEMA).collect()
         except Exception as error:  # noqa: BLE001 - whatever Spark raises, told in one paragraph
-            raise failure(error, self._session.master, "Nothing was published.") from None
+            where = f"Spark on {self._session.master}"
+            raise failure(error, where, "Nothing was published.") from None
         finally:
             with suppress(Exception):  # the session may be gone
                 parcels.destroy()

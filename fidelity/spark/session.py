@@ -70,10 +70,12 @@ class Session:
         return max(int(context.defaultParallelism), number("spark.cores.max"), asked)
 
     def busy(self) -> bool:
-        """Whether any task of any job is at work."""
-        tracker = self.spark.sparkContext.statusTracker()
-        stages = (tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds())
-        return any(stage is not None and stage.numActiveTasks for stage in stages)
+        """Whether any task of any job is at work; so it is while that cannot be told."""
+        with suppress(Exception):  # the job's own thread tells what is wrong
+            tracker = self.spark.sparkContext.statusTracker()
+            stages = (tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds())
+            return any(stage is not None and stage.numActiveTasks for stage in stages)
+        return True
 
     def close(self) -> None:
         """Stop it, with all that it is doing, if it is ours."""
@@ -91,11 +93,24 @@ def session(engine: Engine) -> Session:
     sql, context = _pyspark()
     with _starting:
         there = context._active_spark_context
-        if there is not None and there._jsc is not None and not there._jsc.sc().isStopped():
+        if there is not None and _runs(there):
             return Session(sql.SparkSession(there), ours=False)
         if there is not None:
             there.stop()  # Spark ended it, and holds on to it
         return Session(_started(engine), ours=True)
+
+
+def _runs(context: Any) -> bool:
+    """Whether a Spark context was not stopped."""
+    from py4j.protocol import Py4JError
+
+    try:
+        return context._jsc is not None and not context._jsc.sc().isStopped()
+    except (Py4JError, OSError):
+        raise EngineError(
+            "Spark's Java process, which this program started, is gone.",
+            action="Start the program again.",
+        ) from None
 
 
 def _pyspark() -> tuple[Any, Any]:
@@ -123,7 +138,7 @@ def _started(engine: Engine) -> "SparkSession":
 
     master = engine.master or LOCAL
     try:
-        _ready_environment(master)
+        _ready_environment(engine, master)
         submitted = "PYSPARK_GATEWAY_PORT" in os.environ
         if not submitted:
             _refuse_silence(master)
@@ -159,8 +174,11 @@ def _defaults(master: str) -> dict[str, str]:
     return {**_QUIET, **(_HERE if _on_this_machine(master) else {})}
 
 
-def _ready_environment(master: str) -> None:
+def _ready_environment(engine: Engine, master: str) -> None:
     """The executors' Python is ours, unless told otherwise; nobody else talks to a local driver."""
+    python = engine.conf.get("spark.pyspark.python")  # which only spark-submit looks at
+    if python is not None:
+        os.environ["PYSPARK_PYTHON"] = python
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if _on_this_machine(master):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

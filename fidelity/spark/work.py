@@ -25,6 +25,7 @@ from fidelity.tasks import ScanTask, ScanTaskResult
 _LOOK = 0.05  # seconds between looks at what has completed
 _GOING = 10.0  # seconds that cancelled tasks are given to end
 _IDLE = 30.0  # seconds without a task at work before that is told
+_UNDONE = "Nothing of the stage was counted; the next scan reads it again."
 
 _log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
@@ -131,6 +132,7 @@ class _Job:
         self.stage, self.cancelled = tasks[0].stage.name, False
         self._session, self._tasks, self._ended = spark, tasks, ended
         self._context = spark.spark.sparkContext
+        self._where = f"stage {self.stage}, Spark on {spark.master}"
         self._group = f"fidelity-{tasks[0].scan}-{next(_numbers)}"
         self._news: Any = self._context.accumulator([], AddingAccumulatorParam[Any]([]))
         self._seen = 0  # of the news
@@ -173,14 +175,14 @@ class _Job:
         if self.cancelled:
             return
         if self._error is not None:
-            raise failure(self._error, self._session.master) from None
+            raise failure(self._error, self._where, _UNDONE) from None
         for row in self._rows:
             yield from self._given(row["task"], row["outcome"])
         if self.waiting and not self.cancelled:
             raise EngineError(
                 f"Spark ended a job without the outcome of {self.waiting} of its tasks.",
-                where=f"Spark on {self._session.master}",
-                action="Run it again; nothing of the stage was counted.",
+                where=self._where,
+                action=_UNDONE,
             )
 
     def _given(self, number: int, outcome: bytes) -> Iterator[tuple[ScanTask, ScanTaskResult]]:
