@@ -138,7 +138,7 @@ class Step(BaseOperator):
         if "error" in answer:
             mistake = answer["kind"] in _MISTAKES
             raise (AirflowFailException if mistake else AirflowException)(answer["error"])
-        if self.step == "check" and answer["verdict"] not in ("pass", "pending"):
+        if self.step == "check" and answer["verdict"] != "pass":  # settled: nothing is pending
             verdict = AuditFailed if answer["verdict"] == "fail" else AuditUnknown
             raise verdict(answer["text"])
         return answer["value"]
@@ -198,19 +198,23 @@ def on_failure(context: Context) -> None:
             _LOG.exception("FIDELITY_ON_FAILURE: `%s` did not work", name)
 
 
-def audit_dag(file: str | Path, dag_id: str = "", **more: Any) -> DAG:
+def audit_dag(file: str | Path, dag_id: str = "", schedule: Any = "", **more: Any) -> DAG:
     """The DAG that audits one pipeline.
 
     Args:
         file: the pipeline file; it is read when a task runs, and may be wrong until then.
         dag_id: by default the file's name without its ending.
+        schedule: a cron expression in UTC, or a timetable that has data intervals.
         more: of airflow.sdk.DAG, instead of what the settings say.
     """
+    if isinstance(schedule, str):  # Airflow would make a timetable without intervals of it
+        cron = schedule or setting("FIDELITY_SCHEDULE")
+        schedule = CronDataIntervalTimetable(cron, timezone="UTC")
     path, begins = Path(file), setting("FIDELITY_START")
     broken = _broken(path)
     start = datetime.fromisoformat(begins or "2026-01-01")
     shape: dict[str, Any] = {
-        "schedule": CronDataIntervalTimetable(setting("FIDELITY_SCHEDULE"), timezone="UTC"),
+        "schedule": schedule,
         "start_date": start if start.tzinfo else start.replace(tzinfo=UTC),
         "catchup": bool(begins),
         "max_active_runs": 1,

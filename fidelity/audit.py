@@ -76,14 +76,12 @@ def reconcile(
     known_at: KnownAt = None,
     keep: bool = True,
     run: str | None = None,
-    window: tuple[int, int] | None = None,
 ) -> Answer:
     """Close the books over what was observed up to now, or as it was known at a version or moment.
 
     Args:
         as_of: decides what has settled, microseconds; default now.
         run: the run's name, which replaces a run that was kept under it; default a new one.
-        window: report, and keep, only the windows that start in [from, to), microseconds.
         keep: keep the run in the store, and what had to be traced for it. If the run cannot be
             kept, that is one of the answer's errors.
 
@@ -112,7 +110,6 @@ def reconcile(
         ),
         memory=memory,
     )
-    report = narrowed(report, (), window)
     try:
         if keep:
             memory.save()
@@ -131,18 +128,17 @@ def audit(
     progress: Progress | None = None,
     engine: Engine | None = None,
     run: str | None = None,
-    window: tuple[int, int] | None = None,
 ) -> Answer:
     """Scan the stages and those that they come from (none: all), reconcile, keep the run.
 
-    `run` and `window` are those of `reconcile`. Raises ConfigError, StoreError, EngineError.
+    `run` names the run, as in `reconcile`. Raises ConfigError, StoreError, EngineError.
     """
     needed = {each.name for name in stages for each in path(pipeline, name)}
     looked = [stage.name for stage in pipeline.stages if stage.name in needed]
     found = scan(
         pipeline, stages=looked, as_of=as_of, workers=workers, progress=progress, engine=engine
     )
-    answer = reconcile(pipeline, as_of=as_of, run=run, window=window)
+    answer = reconcile(pipeline, as_of=as_of, run=run)
     return Answer(answer.report, (*found.errors, *answer.errors))
 
 

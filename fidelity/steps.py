@@ -15,14 +15,14 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fidelity.config import Pipeline, load, mask
-from fidelity.errors import FidelityError, SourceError
+from fidelity.errors import FidelityError, SourceError, UsageError
 
 Answer = dict[str, Any]
 """`value`; or `wait`: a moment to ask again, `nothing`: why there is nothing to do, or `error`.
@@ -70,10 +70,14 @@ class Interval:
         return self.windows[1] + self.pipeline.settle
 
     @property
+    def settled(self) -> datetime:
+        """The same moment."""
+        return _EPOCH + timedelta(microseconds=self.as_of)
+
+    @property
     def run(self) -> str:
         """The run's name. Names sort by `as_of`, as those of other runs do."""
-        settled = _EPOCH + timedelta(microseconds=self.as_of)
-        return f"{settled:%Y%m%dT%H%M%S.%fZ}-{self.dag}-{self.start:%Y%m%dT%H%M%SZ}"
+        return f"{self.settled:%Y%m%dT%H%M%S.%fZ}-{self.dag}-{self.start:%Y%m%dT%H%M%SZ}"
 
 
 def plan(asked: Interval) -> Answer:
@@ -82,13 +86,12 @@ def plan(asked: Interval) -> Answer:
     if start == end:
         length = timedelta(microseconds=asked.pipeline.window)
         return {"nothing": f"No window of {length} begins between {asked.start} and {asked.end}."}
-    settled = _EPOCH + timedelta(microseconds=asked.as_of)
-    if settled > datetime.now(UTC):
-        return {"wait": settled.isoformat()}
+    if asked.settled > datetime.now(UTC):
+        return {"wait": asked.settled.isoformat()}
     from fidelity import audit
 
     stages = audit.something_new(asked.pipeline)
-    print(f"Run {asked.run} is judged as of {settled:%Y-%m-%dT%H:%M:%SZ}.")
+    print(f"Run {asked.run} is judged as of {asked.settled:%Y-%m-%dT%H:%M:%SZ}.")
     print(f"To scan: {', '.join(stages) or 'nothing new at any stage'}.")
     return {"value": list(stages)}
 
@@ -107,34 +110,41 @@ def scan(asked: Interval) -> Answer:
 
 
 def reconcile(asked: Interval) -> Answer:
-    """The books of the interval's windows, after one look at all stages.
+    """The books, after one look at all stages. The run is kept; its part of them is printed.
 
     While there are tries left, a stage that cannot be looked at is an error, since it may be back
     by then; at last the books are closed without it. Raises the stage's error.
     """
     if asked.windows[0] == asked.windows[1]:
         return plan(asked)
+    if asked.settled > datetime.now(UTC):
+        action = "Run it again after that."
+        raise UsageError(f"Its windows settle at {asked.settled}.", where=asked.run, action=action)
     from fidelity import audit
     from fidelity.cli.output import console
     from fidelity.report import terminal
+    from fidelity.report.narrow import narrowed
 
-    found = audit.audit(asked.pipeline, as_of=asked.as_of, run=asked.run, window=asked.windows)
-    terminal.render(found.report, console(sys.stdout))
+    found = audit.audit(asked.pipeline, as_of=asked.as_of, run=asked.run)
+    told = narrowed(found.report, (), asked.windows)
+    terminal.render(told, console(sys.stdout))
     for error in found.errors:
         _complain(error)
         if not asked.last_try or not isinstance(error, SourceError):
             raise error
-    return {"value": found.report.verdict, "report": _kept_at(asked)}
+    return {"value": told.verdict, "report": _kept_at(asked)}
 
 
 def check(asked: Interval) -> Answer:
-    """The verdict on the run, by the pipeline's targets. Raises what `audit.check` raises."""
+    """The verdict on the interval's windows, by the pipeline's targets."""
     from fidelity import audit
     from fidelity.check.alarm import alarm
     from fidelity.cli import checked
     from fidelity.cli.output import console
 
-    found = audit.check(asked.pipeline, run=asked.run)
+    found = audit.check(asked.pipeline, run=asked.run, window=asked.windows)
+    if found.verdict == "pending":  # all windows have settled, so there are none: nothing was seen
+        found = replace(found, verdict="unknown")
     checked.render(found, console(sys.stdout), _MOST_ROWS)
     for error in found.errors:
         _complain(error)

@@ -19,6 +19,7 @@ SETTINGS = ("INDEX_URL", "DEFAULT_INDEX", "EXTRA_INDEX_URL", "INDEX", "FIND_LINK
 
 # Where a tool would be told of a registry: an address has no other business in these files.
 REGISTRY_FILES = {
+    "requirements.in": re.compile(r"://|--(extra-)?index-url|--find-links"),
     "requirements.lock": re.compile(r"://|--(extra-)?index-url|--find-links"),
     "pyproject.toml": re.compile(r"index-url|find-links|\[\[?tool\.uv\.(index|sources)"),
     "pom.xml": re.compile(r"<(repository|pluginRepository|url)>"),

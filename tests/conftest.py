@@ -1,6 +1,7 @@
 """Settings that all tests share."""
 
 import pytest
+from airflows import scheduled  # noqa: F401 -- a fixture
 from engines import cluster, engine, spark  # noqa: F401 -- fixtures
 from hypothesis import settings
 from lakes import bucket, folder, hdfs, lake, s3  # noqa: F401 -- fixtures
@@ -28,3 +29,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("servers"))
         elif SPARK & names or parameters.get("engine") == "spark":
             item.add_marker(pytest.mark.xdist_group("spark"))
+        elif "scheduled" in names:
+            item.add_marker(pytest.mark.xdist_group("airflow"))

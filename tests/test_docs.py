@@ -185,3 +185,12 @@ def columns_in_words() -> str:
         lines = [f"| `{name}` | {meaning} |" for name, meaning in columns.items()]
         parts.append("\n".join([f"| column of `{over}` | meaning |", "|---|---|", *lines]))
     return "\n\n".join(parts) + "\n"
+
+
+def test_every_setting_of_the_airflow_dags_is_documented_with_its_default() -> None:
+    file = (DOCS.parent / "airflow_dags" / "fidelity_dags.py").read_text("utf-8")
+    settings = set(re.findall(r'^    "(FIDELITY_[A-Z_]+)":', file, re.M))
+    assert len(settings) == 8
+    page = (DOCS / "airflow.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(FIDELITY_[A-Z_]+)` \|", page, re.M)) == settings
+    assert set(re.findall(r"FIDELITY_[A-Z_]+", file)) == settings

@@ -87,14 +87,31 @@ def test_every_target_of_make_is_told_by_help() -> None:
     assert {f"make {target}" for target in targets} == set(re.findall(r"make [a-z]+", told))
 
 
+def test_airflow_s_lock_has_the_versions_of_the_main_one_and_no_address() -> None:
+    main, airflow = (
+        dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / lock).read_text(), re.M))
+        for lock in ("requirements.lock", "airflow_dags/requirements.lock")
+    )
+    assert "apache-airflow" in airflow
+    assert {name: airflow[name] for name in airflow if name in main} == {
+        name: main[name] for name in main if name in airflow
+    }
+    assert_no_address(ROOT / "airflow_dags" / "requirements.lock")
+
+
 def test_the_lock_has_every_dependency_and_no_address() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     named = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
     lock = (ROOT / "requirements.lock").read_text()
     locked = {name.lower() for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.M)}
     assert {re.match(r"[A-Za-z0-9._-]+", name)[0].lower() for name in named} <= locked
-    assert "://" not in lock
-    for entry in re.split(r"\n(?=\S)", lock.strip()):
+    assert_no_address(ROOT / "requirements.lock")
+
+
+def assert_no_address(lock: Path) -> None:
+    """Hashes only: each machine asks its own registry."""
+    assert "://" not in lock.read_text()
+    for entry in re.split(r"\n(?=\S)", lock.read_text().strip()):
         assert "--hash=sha256:" in entry, entry
 
 
