@@ -90,7 +90,6 @@ def reconcile(
         StoreError: there is no store, or it cannot be read.
     """
     from fidelity import reconcile as books
-    from fidelity.report.narrow import narrowed
     from fidelity.trace import trace
     from fidelity.trace.traces import Traces
 
