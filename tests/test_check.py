@@ -92,7 +92,7 @@ TARGETS = st.builds(
     worlds(), TARGETS, TARGETS, st.sampled_from([LATER, START + 2 * WINDOW, START - 1]), st.data()
 )
 @settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
