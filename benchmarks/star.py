@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from examples import hours
 from fidelity.star import Place, catalogue, digests, dimensions
+from fidelity.star.merge import row_groups
 from fidelity.star.place import new_part
 from fidelity.star.rows import DAY
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, FACT_DAY, FACTS
@@ -140,7 +141,8 @@ def _move(place: Place, weeks: range) -> None:
             for part, day in _files(statements, table.name):
                 rows = place.read(table, part, f"{day:%Y-%m-%d}")
                 later = day + timedelta(days=7 * week)
-                place.write(table, parts[part], _moved(rows, week, parts), f"{later:%Y-%m-%d}")
+                groups = row_groups(table, _moved(rows, week, parts))
+                place.write(table, parts[part], *groups, day=f"{later:%Y-%m-%d}")
     for table, pieces in ((FACT_DAY, summed), (DIM_STATEMENT, told), (DIM_RUN, ran)):
         for part in place.parts(table):
             if part != "none":

@@ -134,8 +134,16 @@ def _merge_day(
     rows = rows.set_column(0, table.schema.field(0), new["statement_key"].take(at))
     order = [key for key in _SORTED if key[0] in table.schema.names]
     rows = rows.sort_by(order).cast(table.schema)
-    place.write(table, part, rows, day)
+    place.write(table, part, *row_groups(table, rows), day=day)
     return rows
+
+
+def row_groups(table: Table, rows: pa.Table) -> list[pa.Table]:
+    """Balances that lost records lie apart: who asks for losses need not read all the others."""
+    if table is not FACT_BALANCE:
+        return [rows]
+    lossy = pc.greater(rows["lost"], 0)
+    return [rows.filter(lossy), rows.filter(pc.invert(lossy))]
 
 
 def _sums_of_other_days(place: Place, days: set[date], merge: str) -> pa.Table:

@@ -77,7 +77,7 @@ class Place:
             return
         for table in TABLES:
             day = NO_DAY if table.by_day else None
-            self.write(table, "none", table.schema.empty_table(), day)
+            self.write(table, "none", table.schema.empty_table(), day=day)
         about = {"format": FORMAT, "version": VERSION}
         with told(self.uri, "written"):
             self.files.write(f"{self.uri}/star.json", f"{json.dumps(about)}\n".encode())
@@ -139,10 +139,15 @@ class Place:
         folder = f"{table.name}/day={day}" if table.by_day else table.name
         return f"{self.uri}/{folder}/{part}{ENDING}"
 
-    def write(self, table: Table, part: str, rows: pa.Table, day: str | None = None) -> None:
-        """Write a part's file, or replace it. Raises StoreError."""
+    def write(self, table: Table, part: str, *groups: pa.Table, day: str | None = None) -> None:
+        """Write a part's file, or replace it; each of `groups` is at least one row group.
+
+        Raises StoreError.
+        """
         out = io.BytesIO()
-        pq.write_table(rows, out, compression="zstd", version="2.6", write_page_index=False)
+        with pq.ParquetWriter(out, table.schema, compression="zstd", version="2.6") as writer:
+            for rows in groups:
+                writer.write_table(rows)
         with told(self.uri, "written"):
             self.files.write(self.path(table, part, day), out.getvalue())
 

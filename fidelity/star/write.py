@@ -112,7 +112,7 @@ def _write_facts(place: Place, part: str, told: Told, keys: Mapping[int, int]) -
         days = np.array([day_of(w, told.report) for w in windows.tolist()], np.int64)
         for day in np.unique(days).tolist():
             of_day = with_keys(rows.filter(pa.array(days == day)), table, told.report, keys)
-            place.write(table, part, of_day, day_text(day))
+            place.write(table, part, of_day, day=day_text(day))
     return written
 
 
