@@ -17,6 +17,7 @@ SERVERS = {"kafka", "second_kafka", "own_kafka", "s3", "hdfs", "lake"}
 """Fixtures that start servers, or ask for one that does."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one set of servers run in one process: a server starts once a test run.
 
