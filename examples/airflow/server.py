@@ -161,7 +161,8 @@ def _environment(folder: Path, address: str, logs: int, triggers: int) -> dict[s
             "min_serialized_dag_update_interval": 0, "dagbag_import_timeout": 300,
         },
         "database": {"sql_alchemy_conn": f"sqlite:///{folder}/airflow.db"},
-        "api": {"host": "127.0.0.1", "port": port, "base_url": address, "secret_key": "tests"},
+        "api": {"host": "127.0.0.1", "port": port, "base_url": address, "secret_key": "tests",
+                "maximum_page_limit": 1000},
         "api_auth": {"jwt_secret": secrets.token_hex(32)},
         "logging": {
             "base_log_folder": folder / "logs", "logging_level": "INFO",
