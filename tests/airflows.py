@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_steps
 from audits import line
 
-from examples.airflow import Airflow
+from examples.airflow import Airflow, fetched
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 HOURS = 24
@@ -120,8 +121,10 @@ def scheduled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduled]:
     home = tmp_path_factory.mktemp("airflow")
     data, notes = home / "data", home / "notes"
     (home / "told.py").write_text(NOTIFIER.format(file=str(notes)))
+    python = fetched()
     airflow = Airflow(
         home,
+        FIDELITY_PYTHON=str(warm_steps.program(home, python, "day")),
         FIDELITY_RETRY_SECONDS="0",
         FIDELITY_ON_FAILURE="told.note",
     )
@@ -138,7 +141,8 @@ def scheduled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduled]:
     backfill = ["backfill", "create", "--dag-id", "day", "--max-active-runs", "1"]
     last = DAY + timedelta(hours=HOURS - 1)
     airflow.command(*backfill, "--from-date", f"{DAY:%FT%T}", "--to-date", f"{last:%FT%T}")
-    with airflow:
+    with warm_steps.start(home, python) as warm, airflow:
         told = Scheduled(airflow, data, notes)
         told.unpause("day")
         yield told
+        warm.kill()

@@ -23,6 +23,13 @@ from examples.airflow.environment import ENVIRONMENT, FOLDER, fetched
 from examples.processes import ROOT, Process, ServerError, free_ports, locked, made
 
 _PATIENCE = "patience"  # a module beside the database
+_DIE_WITH_PARENT = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    library = ctypes.CDLL(None)
+    os.register_at_fork(after_in_child=lambda: library.prctl(1, 9))  # PR_SET_PDEATHSIG, SIGKILL
+"""
+"""What Airflow forks (the scheduler its workers, these their tasks) would outlive it otherwise."""
 _COMPONENTS = ("api-server", "dag-processor", "scheduler", "triggerer")
 
 
@@ -76,6 +83,7 @@ class Airflow:
         shutil.copy(_empty_database(), self.folder / "airflow.db")
         # SQLite has one writer at a time, and gives up after 5 s where it is not told otherwise.
         (self.folder / f"{_PATIENCE}.py").write_text('CONNECT = {"timeout": 120}\n')
+        (self.folder / "sitecustomize.py").write_text(_DIE_WITH_PARENT)
 
     def launch(self) -> None:
         """Start all processes; return when the API answers. Raises ServerError."""
