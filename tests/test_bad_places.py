@@ -184,7 +184,8 @@ def test_closed_files_and_folders_are_unknown(folder: Folder) -> None:
     with folder.start("audit", str(folder.file), before=WITHOUT_RIGHTS) as done:
         out, err = done.communicate()
     assert (done.returncode, err) == (1, b"")
-    assert "/lake/b) could not be read: Permission denied." in " ".join(out.decode().split())
+    told = "".join(out.decode().split())  # a long path is broken anywhere
+    assert "/lake/b)couldnotberead:Permissiondenied." in told
     (folder.path / "lake").chmod(0)
     with folder.start("audit", str(folder.file), "--json", before=WITHOUT_RIGHTS) as done:
         out, err = done.communicate()
