@@ -6,11 +6,7 @@ from pathlib import Path
 
 
 class HeldError(Exception):
-    """Another process holds the lock. `holder`: its number, "" if it is not known."""
-
-    def __init__(self, holder: str) -> None:
-        super().__init__(holder)
-        self.holder = holder
+    """Another process holds the lock; the text says so, with its number if that is known."""
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -37,8 +33,11 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def lock(path: Path) -> int:
+def lock(path: Path, of: str) -> int:
     """Hold a lock file, made if need be, until the handle that is given is closed.
+
+    Args:
+        of: what it guards, for the text of the error.
 
     Raises:
         HeldError: another handle holds it.
@@ -51,7 +50,8 @@ def lock(path: Path) -> int:
         holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
         os.close(handle)
         if isinstance(error, BlockingIOError):
-            raise HeldError(holder) from None
+            told = f" (process {holder})" if holder else ""
+            raise HeldError(f"Another process is using this {of}{told}.") from None
         raise
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)

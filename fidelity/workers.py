@@ -200,7 +200,7 @@ def _nursery(descriptor: int, preload: Sequence[str]) -> None:
         while True:
             asked, descriptors, _, _ = socket.recv_fds(calls, 1, 1)
             if asked == _FORK:
-                children.append(_fork(calls, descriptors[0]))
+                _fork(calls, descriptors[0], children)
             elif asked == _DEATHS:
                 calls.sendall(json.dumps(_reaped(children)).encode())
             else:
@@ -216,14 +216,18 @@ def _end(_signal: int, _frame: object) -> NoReturn:
     raise SystemExit
 
 
-def _fork(calls: socket.socket, descriptor: int) -> int:
+def _fork(calls: socket.socket, descriptor: int, children: list[int]) -> None:
+    """Add a child, which serves the connection; nobody ends us before we know its number."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         calls.close()
         _work(descriptor)
+    children.append(child)
     os.close(descriptor)
-    return child
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _reaped(children: list[int]) -> list[int]:

@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 
 @app.command()
 def dedup(
-    pipeline: cleaning.File,
+    pipeline: options.File,
     stage: cleaning.Of,
     output: cleaning.Output,
     at: cleaning.At = None,

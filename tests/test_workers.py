@@ -161,6 +161,18 @@ def test_an_interrupt_stops_at_once_and_quietly(
     assert said.count(b"Traceback") == 1  # the caller's own
 
 
+def test_a_pool_that_is_closed_while_workers_are_born_leaves_none(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Pool(8) as pool:
+            for task in range(8):
+                pool.submit(note_and_wait, (str(folder), task))
+            assert until(lambda folder=folder: any(folder.iterdir()))
+        begun = [int(text) for file in folder.iterdir() if (text := file.read_text())]
+        assert until(lambda begun=begun: all(gone(pid) for pid in begun))
+
+
 def test_what_is_preloaded_starts_no_threads_that_a_fork_would_lose() -> None:
     plain = next(run(threads, [0], 1))
     preload = ("fidelity.observe.observer", "fidelity.decode", "fidelity.sources.text")

@@ -14,13 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fidelity.audit import Answer
-    from fidelity.config import Pipeline
+    from fidelity.config import Engine, Pipeline
     from fidelity.report import Report
-
-RunId = Annotated[
-    str | None,
-    typer.Option("--run", metavar="RUN", help="The run to show. Default: the last one."),
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -76,8 +71,20 @@ def scan(
     """Read what is new at each stage and keep what was observed."""
     asked = understood(pipeline, stage, None, as_of, file)
     chosen = options.engine(engine, master, conf, asked.pipeline.engine)
+    return scanned(asked, chosen, json, workers, quiet, file)
+
+
+def scanned(
+    asked: "Asked",
+    engine: "Engine",
+    json: bool,
+    workers: int | None,
+    quiet: bool,
+    file: Path | None,
+) -> int:
+    """Scan and tell what was read; the exit status. The job for spark-submit calls the same."""
     from fidelity import audit as made
-    from fidelity.cli import scanned
+    from fidelity.cli import scanned as telling
     from fidelity.cli.progress import Progress
 
     with Progress(quiet) as shown:
@@ -87,13 +94,13 @@ def scan(
             as_of=asked.as_of,
             workers=workers,
             progress=shown,
-            engine=chosen,
+            engine=engine,
         )
     with output.opened(file) as out:
         if json:
-            output.as_json(scanned.document(found), out)
+            output.as_json(telling.document(found), out)
         else:
-            out.writelines(f"{line}\n" for line in scanned.as_lines(found))
+            out.writelines(f"{line}\n" for line in telling.as_lines(found))
     return told(found.errors)
 
 
@@ -122,7 +129,7 @@ def report(
     stage: options.Stages = None,
     window: options.InWindow = None,
     as_of: options.AsOf = None,
-    run: RunId = None,
+    run: options.RunId = None,
     top: options.Top = 10,
     form: numbers.Form = None,
     origins: numbers.Origins = False,
@@ -172,7 +179,7 @@ def show(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What a command line asks about."""
 
     pipeline: "Pipeline"
@@ -187,13 +194,13 @@ def understood(
     window: str | None,
     as_of: str | None,
     to: Path | None,
-) -> _Asked:
+) -> Asked:
     """Understood before anything heavy is imported, so that a mistake is told at once."""
     from fidelity.config import load
 
     output.check(to)
     pipeline = load(file)
-    return _Asked(
+    return Asked(
         pipeline,
         tuple(pipeline.stage(name).name for name in stages or ()),
         options.window(window, pipeline.window),
@@ -202,7 +209,7 @@ def understood(
 
 
 def _show_id(
-    asked: _Asked, record: int, known: "int | datetime | None", as_json: bool, file: Path | None
+    asked: Asked, record: int, known: "int | datetime | None", as_json: bool, file: Path | None
 ) -> int:
     from fidelity import audit as made
     from fidelity.report import terminal
@@ -218,9 +225,7 @@ def _show_id(
     return 2 if seen.untold else 0 if seen.sightings else 1
 
 
-def _tell(
-    answer: "Answer", asked: _Asked, as_json: bool, top: int | None, file: Path | None
-) -> int:
+def _tell(answer: "Answer", asked: Asked, as_json: bool, top: int | None, file: Path | None) -> int:
     """Print the report, or (no `top`) its windows. 2 if there were errors, else its verdict"""
     from fidelity.report import json, narrow, terminal
 

@@ -1,18 +1,8 @@
 """`check`: is what was found good enough?"""
 
-from typing import TYPE_CHECKING, Annotated
-
 import typer
 
 from fidelity.cli import auditing, options, output
-
-if TYPE_CHECKING:
-    pass
-
-RunId = Annotated[
-    str | None,
-    typer.Option("--run", metavar="RUN", help="The run to check. Default: the last one."),
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +16,7 @@ def check(
     stage: options.Stages = None,
     window: options.InWindow = None,
     as_of: options.AsOf = None,
-    run: RunId = None,
+    run: options.RunId = None,
     top: options.Top = 10,
     file: options.Output = None,
 ) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from fidelity.config import Engine, Pipeline
     from fidelity.dedup.job import Books
 
-File = Annotated[Path, typer.Option("--pipeline", metavar="FILE", help="The pipeline file (YAML).")]
 Of = Annotated[str, typer.Option("--stage", metavar="NAME", help="The stage to copy.")]
 Output = Annotated[
     str,

@@ -37,6 +37,8 @@ def _stage_names(incomplete: str) -> list[str]:
 PipelineFile = Annotated[
     Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (YAML).", show_default=False)
 ]
+File = Annotated[Path, typer.Option("--pipeline", metavar="FILE", help="The pipeline file (YAML).")]
+"""The same, where the command is spark-submit's."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 AsOf = Annotated[
     str | None,
@@ -97,6 +99,10 @@ Master = Annotated[
 Conf = Annotated[
     list[str] | None,
     typer.Option("--conf", metavar="NAME=VALUE", help="A setting of Spark's. May be repeated."),
+]
+RunId = Annotated[
+    str | None,
+    typer.Option("--run", metavar="RUN", help="The kept run. Default: the last one."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no report on stdout.")]
 Output = Annotated[

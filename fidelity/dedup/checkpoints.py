@@ -87,11 +87,10 @@ def _held(folder: Path) -> int:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             durable.sync_folder(folder.parent)
-        return durable.lock(folder / "lock")
+        return durable.lock(folder / "lock", "state")
     except durable.HeldError as error:
         raise DedupError(
-            "Another process is using this state"
-            + (f" (process {error.holder})." if error.holder else "."),
+            str(error),
             where=str(folder),
             action="Stop it, or give every consumer a state of its own.",
         ) from None

@@ -30,6 +30,7 @@ Offsets = Mapping[int, tuple[int, int]]
 """partition -> [first offset, offset after the last)."""
 
 _PATIENCE = 60  # seconds without an answer
+_GLANCE = 0.02  # seconds between two looks
 _ASIDE = 10_000  # records that may be on their way to the brokers
 
 
@@ -158,15 +159,36 @@ async def _copied(stage: Stage, runs: Sequence[_Run], target: "_Target") -> None
             producer = target.producer()
             await producer.start()
             open_.push_async_callback(producer.stop)
+            ends: dict[TopicPartition, int] = {}
             async with producer.transaction():
                 for run in runs:
-                    await _copy(consumer, producer, run, target.topic)
+                    ends |= await _copy(consumer, producer, run, target.topic)
     except (kafka_errors.KafkaError, OSError) as error:
         raise _refused(error, where, target) from None
+    try:
+        await asyncio.wait_for(_readable(target, ends), _PATIENCE)
+    except (kafka_errors.KafkaError, OSError) as error:  # a timeout is an OSError
+        raise SourceError(
+            f"the copy is committed, but cannot be read yet ({type(error).__name__}).",
+            where=target.topic,
+            action="Look whether the topic's brokers are up; they finish it by themselves.",
+        ) from None
 
 
-async def _copy(consumer: Any, producer: Any, run: _Run, topic: str) -> None:
-    unit, kept, waiting = run.part.unit, 0, []
+async def _readable(target: "_Target", ends: Mapping[TopicPartition, int]) -> None:
+    """Wait for those who read committed records: brokers confirm a commit before it shows."""
+    client = _client(target.brokers, target.options)
+    async with AIOKafkaConsumer(**client, isolation_level="read_committed") as consumer:
+        while True:
+            stable = await consumer.end_offsets(list(ends))
+            if all(stable[place] >= end for place, end in ends.items()):
+                return
+            await asyncio.sleep(_GLANCE)
+
+
+async def _copy(consumer: Any, producer: Any, run: _Run, topic: str) -> dict[TopicPartition, int]:
+    """Send a run's kept records; where they end in the topic, by partition."""
+    unit, kept, waiting, ends = run.part.unit, 0, [], {}
     place = TopicPartition(unit.path, unit.partition)
     consumer.assign([place])
     consumer.seek(place, unit.start)
@@ -194,11 +216,13 @@ async def _copy(consumer: Any, producer: Any, run: _Run, topic: str) -> None:
                 )
         at = await consumer.position(place)
         for sent in waiting:
-            await sent
+            there = await sent
+            ends[there.topic_partition] = there.offset + 1
         waiting.clear()
     if kept + len(run.repeated) != run.part.records:
         where = f"{unit.path}/{unit.partition}"
         raise UnreadableError(CHANGED, where=where, action="Run again.")
+    return ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,11 +133,10 @@ def _locked(path: Path) -> int:
     lock = path.with_name(path.name + ".lock")
     with _turn:
         try:
-            return durable.lock(lock)
+            return durable.lock(lock, "state file")
         except durable.HeldError as error:
             raise StampError(
-                "Another process is using this state file"
-                + (f" (process {error.holder})." if error.holder else "."),
+                str(error),
                 where=str(path),
                 action="Stop it, or give this producer its own origin and state file.",
             ) from None
