@@ -1,9 +1,10 @@
 """Runs a command and measures all of it: wall time, and the memory of its whole process tree.
 
 Memory is sampled from /proc, the same way for whoever is measured, every 20 ms, or less often where
-a look takes long: the kernel holds up who is looked at, at most a twentieth of the time. `pss` is the sum
-over all processes of the tree, where a page shared by n counts 1/n each, so that none counts twice;
-`rss` counts it n times. Files in the page cache that are not mapped belong to nobody. Linux only.
+a look takes long: the kernel holds up who is looked at, at most a twentieth of the time. `pss` is
+the sum over all processes of the tree, where a page shared by n counts 1/n each, so that none
+counts twice; `rss` counts it n times. Files in the page cache that are not mapped belong to nobody.
+Linux only.
 """
 
 import os
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _EVERY = 0.02  # seconds
-_REST = 20  # times as long as the look before
+_REST = 20  # times as long as the look before it
 
 
 @dataclass(frozen=True, slots=True)

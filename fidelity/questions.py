@@ -3,6 +3,7 @@
 Values are bound, never formatted in. A question that DuckDB refuses is raised with its text.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,18 @@ def question(name: str) -> str:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB, in UTC, that shows no progress bar."""
-    connection = duckdb.connect(":memory:")
-    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    """An in-memory DuckDB, in UTC, that shows no progress bar; its tables are its own."""
+    connection = _database(os.getpid()).cursor()
+    connection.execute("SET enable_progress_bar = false")
     return connection
+
+
+@cache
+def _database(_process: int) -> duckdb.DuckDBPyConnection:
+    """One for each process, since it takes longer to make than most questions; a fork has none."""
+    database = duckdb.connect(":memory:")
+    database.execute("SET GLOBAL TimeZone = 'UTC'")
+    return database
 
 
 def ask(

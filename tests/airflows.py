@@ -1,4 +1,4 @@
-"""A real Airflow for the whole test run, and the pipelines that it audits. For `conftest.py`."""
+"""A real Airflow, and the pipelines that it audits. For `conftest.py`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ class Scheduled:
         return "".join(file.read_text() for file in sorted((folder / named).glob("attempt=*.log")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scheduled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduled]:
     """An Airflow that is auditing a day by a backfill, and whose other DAGs wait to be begun."""
     home = tmp_path_factory.mktemp("airflow")

@@ -1,5 +1,9 @@
 """Settings that all tests share."""
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from airflows import scheduled  # noqa: F401 -- a fixture
 from engines import cluster, engine, spark  # noqa: F401 -- fixtures
@@ -7,12 +11,16 @@ from hypothesis import settings
 from lakes import bucket, folder, hdfs, lake, s3  # noqa: F401 -- fixtures
 from servers import kafka, keystore, make_topic, own_kafka, second_kafka  # noqa: F401 -- fixtures
 
+from fidelity.config.model import ENGINE_VARIABLE
+
 # A kernel's first call compiles it, which takes longer than any deadline an example should have.
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
 
-SPARK = {"spark", "cluster"}
-"""Fixtures that start Spark."""
+# Spark's processes live for seconds here: compiling for the long run takes longer than what is run.
+os.environ["SPARK_CONF_DIR"] = str(Path(__file__).parent / "spark")
+os.environ["SPARK_DAEMON_JAVA_OPTS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
 SERVERS = {"kafka", "second_kafka", "own_kafka", "s3", "hdfs", "lake"}
 """Fixtures that start servers, or ask for one that does."""
 
@@ -28,7 +36,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if SERVERS & names:
             item.add_marker(pytest.mark.xdist_group("servers"))
-        elif SPARK & names or parameters.get("engine") == "spark":
+        elif "cluster" in names:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+        elif "spark" in names or parameters.get("engine") == "spark":
             item.add_marker(pytest.mark.xdist_group("spark"))
         elif "scheduled" in names:
             item.add_marker(pytest.mark.xdist_group("airflow"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Who does not ask for an engine has none: that of a module's other tests is still there."""
+    kept = {} if "engine" in getattr(item, "fixturenames", ()) else {ENGINE_VARIABLE: None}
+    before = {name: os.environ.pop(name, None) for name in kept}
+    try:
+        return (yield)
+    finally:
+        os.environ.update({name: value for name, value in before.items() if value is not None})

@@ -33,9 +33,9 @@ def spark() -> Iterator[Session]:
     opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A master and two workers for the whole test run. Who kills a worker starts it again."""
+    """A master and two workers. Who kills a worker starts it again."""
     with Cluster() as started:
         yield started
 

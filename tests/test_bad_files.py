@@ -208,7 +208,7 @@ def table(**columns: Any) -> pa.Table:
 
 
 @pytest.fixture
-def lake(folder: Folder) -> Folder:
+def parquet(folder: Folder) -> Folder:
     """The lake is of Parquet."""
     folder.configure(SOURCE, PARQUET)
     return folder
@@ -225,11 +225,13 @@ def _swapped(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     "damage", [_cut, _swapped, lambda _: b"", lambda _: b"PAR1", lambda _: BYTES]
 )
-def test_a_corrupt_parquet_file_is_unknown(lake: Folder, damage: Callable[[bytes], bytes]) -> None:
-    path = lake.path / "lake/a.parquet"
+def test_a_corrupt_parquet_file_is_unknown(
+    parquet: Folder, damage: Callable[[bytes], bytes]
+) -> None:
+    path = parquet.path / "lake/a.parquet"
     pq.write_table(table(), path)
     path.write_bytes(damage(path.read_bytes()))
-    found = lake.audit(1)
+    found = parquet.audit(1)
     assert found.verdict == "unknown"
     assert found.counts() == (60, 0, 0, 60, 0, 0)
     assert "no Parquet file that can be read" in found.told("unreadable")
@@ -247,21 +249,21 @@ WRONG = {
 
 @pytest.mark.parametrize(("columns", "why"), WRONG.values(), ids=WRONG)
 def test_a_column_of_a_wrong_type_makes_its_file_unknown(
-    lake: Folder, columns: dict[str, Any], why: str
+    parquet: Folder, columns: dict[str, Any], why: str
 ) -> None:
-    pq.write_table(table(**columns), lake.path / "lake/a.parquet")
-    found = lake.audit(1)
+    pq.write_table(table(**columns), parquet.path / "lake/a.parquet")
+    found = parquet.audit(1)
     assert found.counts() == (60, 0, 0, 60, 0, 0)
     assert why in found.told("unreadable")
     assert "Say under `record:` which column holds it" in found.told("unreadable")
 
 
-def test_null_ids_are_unstamped_and_a_parquet_file_needs_no_ending(lake: Folder) -> None:
+def test_null_ids_are_unstamped_and_a_parquet_file_needs_no_ending(parquet: Folder) -> None:
     ids = table().column("fid").to_pylist()
     pq.write_table(
-        table(fid=pa.array([None] * 30 + ids[30:], pa.uint32())), lake.path / "lake/a.jsonl"
+        table(fid=pa.array([None] * 30 + ids[30:], pa.uint32())), parquet.path / "lake/a.jsonl"
     )
-    found = lake.audit(1)
+    found = parquet.audit(1)
     assert found.counts() == (60, 30, 30, 0, 0, 0)
     assert found.flaws("lake") == {"unstamped": 30}
 

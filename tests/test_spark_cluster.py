@@ -71,7 +71,7 @@ class Lake:
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
+def files(tmp_path: Path) -> Lake:
     return Lake(tmp_path, files=16, blocks=4)
 
 
@@ -85,26 +85,26 @@ def executors(cluster: Cluster) -> list[int]:
 
 
 def test_an_executor_that_is_killed_changes_no_row(
-    cluster: Cluster, driver: Driver, lake: Lake
+    cluster: Cluster, driver: Driver, files: Lake
 ) -> None:
-    lake.asked(driver)
-    lake.until_some_are_done()
+    files.asked(driver)
+    files.until_some_are_done()
     before = cluster.executors(0)
     assert len(before) == 1
     cluster.kill_executor(0)
-    assert driver.answer() == lake.records
-    lake.assert_undisturbed()
+    assert driver.answer() == files.records
+    files.assert_undisturbed()
     assert until(lambda: cluster.executors(0) not in ([], before), 60)  # there is another
 
 
 def test_a_worker_that_is_killed_changes_no_row(
-    cluster: Cluster, driver: Driver, lake: Lake
+    cluster: Cluster, driver: Driver, files: Lake
 ) -> None:
-    lake.asked(driver)
-    lake.until_some_are_done()
+    files.asked(driver)
+    files.until_some_are_done()
     cluster.kill_worker(1)
-    assert driver.answer() == lake.records
-    lake.assert_undisturbed()
+    assert driver.answer() == files.records
+    files.assert_undisturbed()
     cluster.launch_worker(1)
     assert until(lambda: cluster.executors(1) != [], 60)
 
@@ -125,15 +125,15 @@ def test_a_task_that_fails_twice_changes_no_row(
 
 
 def test_a_task_that_hangs_is_done_elsewhere_by_speculation(
-    cluster: Cluster, driver: Driver, lake: Lake
+    cluster: Cluster, driver: Driver, files: Lake
 ) -> None:
-    lake.asked(driver)
-    lake.until_some_are_done()
+    files.asked(driver)
+    files.until_some_are_done()
     frozen = busy(executors(cluster))[:1]
     os.kill(frozen[0], signal.SIGSTOP)
     try:
-        assert driver.answer() == lake.records
-        lake.assert_undisturbed()
+        assert driver.answer() == files.records
+        files.assert_undisturbed()
     finally:
         kill(frozen[0])
 

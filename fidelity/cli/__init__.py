@@ -8,9 +8,12 @@ Heavy libraries are imported inside the commands, so that `--help` and completio
 
 import os
 import sys
+from functools import cache
 
 import typer
+from typer._click.core import Command
 from typer._click.exceptions import ClickException
+from typer.main import get_command
 
 from fidelity.cli import auditing, checking, cleaning, piping, preparing, publishing, storing
 from fidelity.errors import FidelityError
@@ -54,7 +57,7 @@ def run(arguments: list[str]) -> int:
 def entered(program: typer.Typer, name: str, arguments: list[str]) -> int:
     """Run one command line of a program; errors of the user's are told. Returns its status."""
     try:
-        status = program(arguments, prog_name=name, standalone_mode=False)
+        status = _command(program)(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except FidelityError as error:
         return complain(error)
@@ -70,6 +73,11 @@ def entered(program: typer.Typer, name: str, arguments: list[str]) -> int:
     if status == 130:
         sys.stderr.write("fidelity: interrupted. What was committed is kept.\n")
     return int(status or 0)
+
+
+@cache
+def _command(program: typer.Typer) -> Command:
+    return get_command(program)
 
 
 def complain(error: FidelityError) -> int:
