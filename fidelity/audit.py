@@ -100,7 +100,7 @@ def reconcile(
     report = books.reconcile(
         pipeline,
         ledger,
-        snapshot.observations(),
+        snapshot.observations_at_hand(),
         as_of=_now() if as_of is None else as_of,
         run=run or runs.new_run(),
         known_at=None if known_at is None else str(snapshot.version),

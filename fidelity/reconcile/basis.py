@@ -11,6 +11,7 @@ from fidelity.edges import Edge
 from fidelity.reconcile.books import Sight
 from fidelity.reconcile.coverage import View
 from fidelity.reconcile.looks import Looks
+from fidelity.reconcile.scopes import Sketches
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -25,6 +26,7 @@ class Basis:
     views: dict[str, View]
     looks: Looks
     connection: duckdb.DuckDBPyConnection
+    sketches: Sketches
     as_of: int
 
     @property

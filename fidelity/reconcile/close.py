@@ -1,6 +1,7 @@
 """Close the books: observations and the ledger become the report."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fidelity.reconcile.looks import looks_of
 from fidelity.reconcile.outcome import Outcome, Scope
 from fidelity.reconcile.recount import Forgetful, Memory, Tracer
 from fidelity.reconcile.silence import Silence
+from fidelity.reconcile.sketches import sketches
 from fidelity.report import Collisions, Report, Verdict
 from fidelity.units import LedgerRow
 
@@ -56,19 +58,19 @@ def reconcile(
 
     Raises BooksError, a bug, if any row's books do not close.
     """
-    basis = Basis(
-        pipeline,
-        edges_of(pipeline),
-        coverage.views([stage.name for stage in pipeline.stages], ledger),
-        looks_of(ledger),
-        connect(),
-        as_of,
-    )
-    try:
-        scopes.load(basis.connection, ledger, observations, basis.edges)
+    edges = edges_of(pipeline)
+    with connect() as connection:
+        in_force = scopes.load(connection, ledger, observations, edges)
+        basis = Basis(
+            pipeline,
+            edges,
+            coverage.views([stage.name for stage in pipeline.stages], ledger),
+            looks_of(ledger),
+            connection,
+            partial(sketches, observations, in_force),
+            as_of,
+        )
         return _report(basis, run, known_at, tracer, memory or Forgetful())
-    finally:
-        basis.connection.close()
 
 
 def _report(

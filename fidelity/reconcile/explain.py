@@ -27,7 +27,7 @@ def outcomes_of(
     unknown: dict[Edge, list[Scope]] = {edge: [] for edge in basis.edges}
     half_known: dict[Edge, list[Peeled]] = {edge: [] for edge in basis.edges}
     for scope, cells in scopes.explained(
-        basis.connection, basis.edges, found, unbalanced, may_trace
+        basis.connection, basis.edges, found, unbalanced, may_trace, basis.sketches
     ):
         peeled = peel(scope, cells)
         if peeled is not None and len(peeled.open) == 0:

@@ -3,8 +3,9 @@
 Totals are asked for all scopes; producers' lines and sketches only for those that do not balance.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -12,17 +13,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fidelity import sketch
 from fidelity.edges import Edge
 from fidelity.questions import ask
 from fidelity.reconcile.coverage import in_force
 from fidelity.reconcile.outcome import Line, Scope
 from fidelity.reconcile.peel import Cells
 from fidelity.reconcile.sides import Side
+from fidelity.reconcile.sketches import Key
 from fidelity.units import LOOKED, MERGED, LedgerRow
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+Sketches = Callable[[Sequence[Key]], NDArray[np.uint64]]
+"""Gives the sketches of keys, see `sketches`."""
 
 _MERGED = "merged"  # the unit that merged observations stand under
 _PAIRS_LIMIT = 2_000_000
@@ -61,8 +65,11 @@ def load(
     ledger: Sequence[LedgerRow],
     observations: Any,
     edges: Sequence[Edge],
-) -> None:
-    """Make the tables `seen` and `edges` from Arrow observations and the ledger."""
+) -> pa.Table:
+    """Make `sums`, `seen` and `edges` from Arrow observations and the ledger.
+
+    Returns stage, scan and unit of the observations that count.
+    """
     rows = [
         (row.unit.stage, row.scan, _MERGED if row.scan.startswith(MERGED) else row.unit.key)
         for row in in_force(ledger)
@@ -70,13 +77,13 @@ def load(
     ]
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
     names = ("stage", "scan", "unit")
-    connection.register(
-        "in_force",
-        pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)}),
-    )
+    counting = pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)})
+    connection.register("in_force", counting)
     connection.register("observations", observations)
     connection.register("edges", _edges_table(edges))
+    ask(connection, "reconcile_sums")
     ask(connection, "reconcile_origins")
+    return counting
 
 
 def lay_grid(connection: duckdb.DuckDBPyConnection, added: Sequence[int]) -> None:
@@ -121,11 +128,12 @@ def explained(
     scopes: Scopes,
     rows: Ints,
     may_trace: Bools,
+    sketches: Sketches,
 ) -> Iterator[tuple[Scope, Cells]]:
     """The scopes at `rows` with their producers' lines and their sketches."""
     for start in range(0, len(rows), _AT_ONCE):
         found = _with_lines(connection, edges, scopes, rows[start : start + _AT_ONCE], may_trace)
-        yield from zip(found, _with_cells(connection, found), strict=True)
+        yield from zip(found, _with_cells(sketches, found), strict=True)
 
 
 def with_lines(
@@ -218,47 +226,15 @@ def _line(origin: str, figures: list[Any]) -> Line:
     )
 
 
-def _with_cells(connection: duckdb.DuckDBPyConnection, found: Sequence[Scope]) -> list[Cells]:
-    number: dict[tuple[str, int, int, str], int] = {}
-    for scope in found:
-        edge = scope.edge
-        for stage, sample in ((edge.reference, 1), (edge.reference, edge.sample), (edge.stage, 1)):
-            number.setdefault((stage, sample, scope.window, scope.stream), len(number))
-    sketches = _sketches(connection, list(number))
-    return [
-        Cells(
-            reference=sketches[number[scope.edge.reference, 1, scope.window, scope.stream]],
-            due=sketches[
-                number[scope.edge.reference, scope.edge.sample, scope.window, scope.stream]
-            ],
-            here=sketches[number[scope.edge.stage, 1, scope.window, scope.stream]],
+def _with_cells(sketches: Sketches, found: Sequence[Scope]) -> list[Cells]:
+    sides = [
+        (
+            Key(scope.edge.reference, 1, scope.window, scope.stream),
+            Key(scope.edge.reference, scope.edge.sample, scope.window, scope.stream),
+            Key(scope.edge.stage, 1, scope.window, scope.stream),
         )
         for scope in found
     ]
-
-
-def _sketches(
-    connection: duckdb.DuckDBPyConnection, keys: Sequence[tuple[str, int, int, str]]
-) -> NDArray[np.uint64]:
-    """uint64[n, 3, 128, 3], in the order of the keys (stage, sample, window, stream)."""
-    stages, samples, windows, streams = zip(*keys, strict=True)
-    wanted = pa.table(
-        {
-            "number": pa.array(range(len(keys)), pa.int64()),
-            "stage": pa.array(stages, pa.string()),
-            "sample": pa.array(samples, pa.int64()),
-            "window": pa.array(windows, pa.int64()),
-            "stream": pa.array(streams, pa.string()),
-        }
-    )
-    connection.register("wanted", wanted)
-    cells = ask(connection, "reconcile_cells").to_arrow_table()
-    found = np.zeros((len(keys), sketch.BANDS, sketch.CELLS, sketch.WORDS), np.uint64)
-    at = tuple(
-        cells.column(name).to_numpy().astype(np.int64) for name in ("number", "band", "cell")
-    )
-    found[(*at, 0)] = cells.column("records").to_numpy().astype(np.uint64)
-    for word, name in enumerate(("id_sum", "id_check"), start=1):
-        upper, lower = (cells.column(f"{name}_{part}").to_numpy() for part in ("upper", "lower"))
-        found[(*at, word)] = (upper.astype(np.uint64) << np.uint64(32)) + lower.astype(np.uint64)
-    return found
+    number = {key: at for at, key in enumerate(dict.fromkeys(chain.from_iterable(sides)))}
+    cells = sketches(list(number))
+    return [Cells(*(cells[number[key]] for key in keys)) for keys in sides]

@@ -154,6 +154,11 @@ class Table:
         """The data files of the table as it was opened."""
         return set(pa.table(table.get_add_actions())["path"].to_pylist())
 
+    @staticmethod
+    def size(table: DeltaTable) -> int:
+        """Bytes of the data files of the table as it was opened."""
+        return sum(pa.table(table.get_add_actions())["size_bytes"].to_pylist())
+
     def commit(
         self,
         table: DeltaTable,

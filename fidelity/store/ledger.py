@@ -7,7 +7,10 @@ of `observations` that holds what this row's commit observed.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fidelity.units import Flaw, LedgerRow, Tally, Unit
 
@@ -87,6 +90,27 @@ def rows_of(table: pa.Table) -> list[LedgerRow]:
         LedgerRow(unit, tally=tally, **dict(zip(_ROW_NAMES, values, strict=True)))
         for unit, tally, values in zip(units, tallies, rest, strict=True)
     ]
+
+
+def last_words(units: pa.Table) -> pa.Table:
+    """The last word on each unit: the rows of the highest commit of each stage and key.
+
+    A look at a whole stage that failed does not take back the last one that succeeded: of these
+    rows the last of each status stays. Sorted by stage and commit.
+    """
+    look = pc.if_else(pc.equal(units["kind"], "stage"), units["status"], "")
+    codes = [_codes(column) for column in (units["stage"], units["key"], look)]
+    order = np.lexsort([units["commit"].to_numpy(), *codes])
+    last = np.ones(len(order), bool)
+    last[:-1] = np.any([code[order[1:]] != code[order[:-1]] for code in codes], axis=0)
+    rows = units.take(pa.array(order[last]))
+    order_by = ("stage", "commit", "path", "partition", "start", "key")
+    return rows.sort_by([(name, "ascending") for name in order_by])
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    """Equal numbers for equal values."""
+    return column.combine_chunks().dictionary_encode().indices.to_numpy()  # type: ignore[no-any-return]
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:

@@ -7,15 +7,16 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
-from fidelity.questions import ask, connect
 from fidelity.store.delta import Table
-from fidelity.store.ledger import UNITS, rows_of
+from fidelity.store.ledger import last_words, rows_of
 from fidelity.store.storage import told
 from fidelity.units import LedgerRow
 
 MERGED, MERGED_UNIT = "merged:", "merged"
 """How the scan of a row begins whose observations were added up with those of other units, and the
 unit under which they stand."""
+
+_FEW = 4 << 20  # bytes on disk; about 10 million in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,15 @@ class Snapshot:
         """
         return self.all_observations.dataset(self.all_observations.open(self._observed()))
 
+    def observations_at_hand(self) -> ds.Dataset | pa.Table:
+        """The same, in memory if they are few: each look at a dataset opens its files anew."""
+        table = self.all_observations.open(self._observed())
+        found = self.all_observations.dataset(table)
+        if self.all_observations.size(table) > _FEW:
+            return found
+        with told(self.all_observations.uri, "read"):
+            return found.to_table().combine_chunks()
+
     def rows(self, columns: list[str]) -> pa.Table:
         """Columns of all rows, in force or not."""
         with told(self.units.uri, "read"):
@@ -77,9 +87,4 @@ class Snapshot:
 
     def _in_force(self, of: ds.Expression | None) -> pa.Table:
         with told(self.units.uri, "read"):
-            units = self.units.dataset(self.table).to_table(filter=of)
-        if not units.num_rows:
-            return units
-        with connect() as connection:
-            connection.register("units", units)
-            return ask(connection, "ledger_in_force").to_arrow_table().cast(UNITS)
+            return last_words(self.units.dataset(self.table).to_table(filter=of))
