@@ -13,10 +13,9 @@ setup:  ## Set up .venv, Kafka's jars and the compiled kernels (the others do it
 demo: setup  ## Find every planted fault in a pipeline of log files, two Kafka brokers and a lake
 	@$(PYTHON_HERE) -m examples.demo
 
-test: setup  ## All tests, against real Kafka brokers, S3 and HDFS servers and Airflow
-	@$(PYTHON_HERE) -m examples.lakes
-	@$(PYTHON_HERE) -m examples.airflow
-	@$(PYTHON_HERE) -m pytest -n 2 --dist loadgroup $(ARGS)
+test:  ## All tests, against real Kafka brokers, S3 and HDFS servers and Airflow
+	@scripts/setup.sh examples.lakes examples.airflow
+	@$(PYTHON_HERE) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: setup  ## Lint, format, types, and no address or path of this machine in any file
 	@$(PYTHON_HERE) -m ruff check .

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sets up .venv, Kafka's jars and the compiled kernels; does only what is not done yet.
+# Sets up .venv, Kafka's jars and the compiled kernels; does only what is not done yet. Modules that
+# are named are run besides, to set up more: the kernels compile meanwhile.
 # Nothing is installed outside this folder. PYTHON=... chooses another interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -110,8 +111,16 @@ fetch_jars() {
     cksum <examples/brokers/pom.xml >.build/kafka/.made-from
 }
 
+compiling=""
+
 compile_kernels() {
-    .venv/bin/python -m fidelity.warm
+    .venv/bin/python -m fidelity.warm >.build/kernels.log 2>&1 &
+    compiling=$!
+    trap 'kill "$compiling" 2>/dev/null || true' EXIT
+}
+
+kernels_compiled() {
+    wait "$compiling" || { cat .build/kernels.log; return 1; }
     echo "$wanted_kernels" >.build/kernels.made-from
 }
 
@@ -119,11 +128,13 @@ have_packages || have_uv || steps=$((steps + 1))
 have_packages || steps=$((steps + 1))
 have_jars || steps=$((steps + 1))
 have_kernels || steps=$((steps + 1))
-[ "$steps" -eq 0 ] && exit 0
-
-say "Setting up in $here (once; nothing is installed outside it)"
+[ "$steps" -eq 0 ] || say "Setting up in $here (once; nothing is installed outside it)"
 have_packages || have_uv || run "Fetching uv" fetch_uv
 have_packages || run "Installing the Python packages of requirements.lock" install_packages
+have_kernels || compile_kernels
 have_jars || run "Fetching Kafka's jars with Maven" fetch_jars
-have_kernels || run "Compiling the kernels" compile_kernels
-say ""
+for module in "$@"; do
+    .venv/bin/python -m "$module"
+done
+[ -z "$compiling" ] || run "Compiling the kernels" kernels_compiled
+[ "$steps" -eq 0 ] || say ""

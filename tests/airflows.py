@@ -124,7 +124,7 @@ def scheduled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduled]:
     python = fetched()
     airflow = Airflow(
         home,
-        FIDELITY_PYTHON=str(warm_steps.program(home, python, "day")),
+        FIDELITY_PYTHON=str(warm_steps.program(home, python, "day", "waits")),
         FIDELITY_RETRY_SECONDS="0",
         FIDELITY_ON_FAILURE="told.note",
     )

@@ -9,7 +9,7 @@ from airflows import scheduled  # noqa: F401 -- a fixture
 from engines import cluster, engine, spark  # noqa: F401 -- fixtures
 from hypothesis import settings
 from lakes import bucket, folder, hdfs, lake, s3  # noqa: F401 -- fixtures
-from servers import kafka, keystore, make_topic, own_kafka, second_kafka  # noqa: F401 -- fixtures
+from servers import kafka, keystore, make_topic, mortal_kafka, own_kafka, second_kafka  # noqa: F401 -- fixtures
 
 from fidelity.config.model import ENGINE_VARIABLE
 

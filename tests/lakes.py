@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -75,8 +76,16 @@ def folder(hdfs: Hdfs) -> Lake:
     small = WriteOptions(block_size=1 << 20, overwrite=True, create_parent=True)
 
     def put(path: str, content: bytes) -> None:
-        with client.create(f"{name}/{path}", small) as file:
-            file.write(content)
+        for left in reversed(range(20)):
+            try:
+                file = client.create(f"{name}/{path}", small)
+                file.write(content)
+                file.close()
+                return
+            except RuntimeError as error:  # a busy name node has not heard of the block before yet
+                if "NotReplicatedYet" not in str(error) or not left:
+                    raise
+                time.sleep(0.5)
 
     return Lake(hdfs.uri + name, put, lambda path: client.delete(f"{name}/{path}"))
 

@@ -45,11 +45,17 @@ def second_kafka() -> Iterator[Broker]:
         yield broker
 
 
-@pytest.fixture
-def own_kafka() -> Iterator[Broker]:
-    """A broker that a test may kill, and must leave running or not as it likes."""
+@pytest.fixture(scope="session")
+def mortal_kafka() -> Iterator[Broker]:
+    """What `own_kafka` gives."""
     with Broker("tests-own") as broker:
         yield broker
+
+
+@pytest.fixture
+def own_kafka(mortal_kafka: Broker) -> Broker:
+    """A broker that a test may kill, and must leave running or not as it likes."""
+    return mortal_kafka if mortal_kafka.pid is not None else mortal_kafka.start()
 
 
 def create_topic(broker: Broker, partitions: int = 1, name: str = "", **config: str) -> str:

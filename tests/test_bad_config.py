@@ -137,7 +137,8 @@ def test_an_answer_that_nobody_takes_changes_no_status_but_one_that_is_cut_does(
     folder: Folder, redirected: str, status: int, told: str
 ) -> None:
     before = os.stat("/dev/full").st_rdev, os.stat("/dev/null").st_rdev
-    command = f"set -o pipefail; '{sys.executable}' -m fidelity audit '{folder.file}' {redirected}"
+    folder.audit(0)
+    command = f"set -o pipefail; '{sys.executable}' -m fidelity report '{folder.file}' {redirected}"
     done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, check=False)
     assert done.returncode == status, done.stderr
     assert told in done.stderr.decode()

@@ -36,7 +36,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [wheel] = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(folder / "site")
+    _take_kernels(folder / "site" / "fidelity")
     return folder / "site"
+
+
+def _take_kernels(package: Path) -> None:
+    """Those that numba has compiled of the same sources: to do it again takes half a minute."""
+    for path in package.rglob("*.py"):
+        source = ROOT / "fidelity" / path.relative_to(package)
+        shutil.copystat(source, path)
+        for compiled in (source.parent / "__pycache__").glob(f"{path.stem}.*.nb?"):
+            (path.parent / "__pycache__").mkdir(exist_ok=True)
+            shutil.copy2(compiled, path.parent / "__pycache__")
 
 
 def fidelity(installed: Path, cwd: Path, *arguments: str) -> str:

@@ -63,7 +63,7 @@ def life_of(victim: Victim, function: str, folder: Path) -> float:
     return time.monotonic() - begun
 
 
-@pytest.mark.parametrize(("function", "kills"), [("scan_here", 25), ("scan_in_workers", 5)])
+@pytest.mark.parametrize(("function", "kills"), [("scan_here", 12), ("scan_in_workers", 4)])
 def test_a_scan_killed_at_any_moment_and_run_again_counts_what_an_undisturbed_one_does(
     victim: Victim, tmp_path: Path, function: str, kills: int
 ) -> None:
@@ -86,7 +86,7 @@ def test_a_compaction_killed_at_any_moment_changes_no_sum(victim: Victim, tmp_pa
     store = opened(made)
     chance = random.Random(1)
     killed = 0
-    for n in range(8):
+    for n in range(6):
         grow(tmp_path, n, 20)
         scan(made, store, as_of=LATER)
         grow(tmp_path, n + 100, 20)

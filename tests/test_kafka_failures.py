@@ -158,14 +158,14 @@ def test_a_broker_that_dies_and_comes_back_is_read_to_the_end(own_kafka: Broker)
 
 
 @pytest.mark.servers
-def test_a_leader_that_dies_is_read_on_from_the_one_that_takes_over(own_kafka: Broker) -> None:
-    with Broker("tests-follower", joins=own_kafka) as second:
-        admin = AdminClient({"bootstrap.servers": own_kafka.address})
+def test_a_leader_that_dies_is_read_on_from_the_one_that_takes_over() -> None:
+    with Broker("tests-first") as first, Broker("tests-follower", joins=first) as second:
+        admin = AdminClient({"bootstrap.servers": first.address})
         until(lambda: len(admin.list_topics(timeout=10).brokers) == 2, "two brokers")
         topic = NewTopic("moved", 1, replica_assignment=[[2, 1]])
         admin.create_topics([topic])["moved"].result(30)
-        fill(own_kafka.address, "moved", 20_000, size=500)  # on both, once that returns
-        stage = stage_of(own_kafka.address, "moved", fetch_max_bytes="100000")
+        fill(first.address, "moved", 20_000, size=500)  # on both, once that returns
+        stage = stage_of(first.address, "moved", fetch_max_bytes="100000")
         (unit,) = planned(stage)
         reader = source.read(unit, stage, Wanted(key=True))
         offsets = [record.offset for record in records_of(next(reader))]

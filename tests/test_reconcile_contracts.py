@@ -51,7 +51,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @given(worlds())
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_books_under_contracts_equal_the_model(world: World) -> None:
     report = world.reconcile()
     rows = {

@@ -129,7 +129,7 @@ def assert_equals_the_model(world: World, report: Report) -> None:
 
 
 @given(worlds())
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_books_and_differences_equal_the_model(world: World) -> None:
     assert_equals_the_model(world, world.reconcile())
 

@@ -4,6 +4,7 @@ import gzip
 import os
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ def driver(cluster: Cluster) -> Iterator[Driver]:
     started.close()
 
 
+@cache
+def block(number: int) -> bytes:
+    """Records of a host, compressed."""
+    return gzip.compress(lines(f"h{number}", 0, RECORDS), 1)
+
+
 class Lake:
     """Gzip files that take a while, a task each, and what an undisturbed scan makes of them."""
 
@@ -45,7 +52,7 @@ class Lake:
         self.folder, self.files, self.records = folder, files, files * blocks * RECORDS
         (folder / "source").mkdir()
         for number in range(files):
-            content = gzip.compress(lines(f"h{number}", 0, RECORDS), 1) * blocks
+            content = block(number) * blocks
             (folder / "source" / f"{number}.jsonl.gz").write_bytes(content)
         self.made = pipeline(folder, source="source/*")
         self.store = opened(self.made)

@@ -162,7 +162,7 @@ def test_an_interrupt_stops_at_once_and_quietly(
 
 
 def test_a_pool_that_is_closed_while_workers_are_born_leaves_none(tmp_path: Path) -> None:
-    for number in range(20):
+    for number in range(6):
         folder = tmp_path / str(number)
         folder.mkdir()
         with Pool(8) as pool:

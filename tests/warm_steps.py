@@ -1,7 +1,7 @@
 """Steps of a DAG, forked from a Python that has imported what they need.
 
 A day's 24 runs start about a hundred Pythons, each of which imports for seconds: more than many
-other tests take. So those of one DAG are forked from one process; what they do is fidelity.steps'
+other tests take. So those of some DAGs are forked from one process; what they do is fidelity.steps'
 own, with the task's own streams. All other DAGs' steps are started as ever.
 """
 
@@ -26,7 +26,7 @@ IMPORTED = (
 
 PROGRAM = """#!{python} -S
 import os, sys
-if "/fidelity-{dag}-" not in sys.argv[-1]:
+if not any(f"/fidelity-{{dag}}-" in sys.argv[-1] for dag in {dags!r}):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 import json, socket
 with socket.socket(socket.AF_UNIX) as asked:
@@ -36,10 +36,10 @@ with socket.socket(socket.AF_UNIX) as asked:
 """
 
 
-def program(folder: Path, python: Path, dag: str) -> Path:
-    """What is to be started instead of a Python: it has the steps of a DAG forked."""
+def program(folder: Path, python: Path, *dags: str) -> Path:
+    """What is to be started instead of a Python: it has the steps of some DAGs forked."""
     file, place = folder / "python", folder / "warm.socket"
-    file.write_text(PROGRAM.format(python=str(python), dag=dag, place=str(place)))
+    file.write_text(PROGRAM.format(python=str(python), dags=dags, place=str(place)))
     file.chmod(0o755)
     return file
 

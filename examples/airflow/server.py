@@ -178,12 +178,12 @@ def _environment(folder: Path, address: str, logs: int, triggers: int) -> dict[s
             "worker_log_server_host": "127.0.0.1",
         },
         "scheduler": {
-            "scheduler_idle_sleep_time": 0.1, "job_heartbeat_sec": 2, "scheduler_heartbeat_sec": 2,
+            "scheduler_idle_sleep_time": 0.3, "job_heartbeat_sec": 2, "scheduler_heartbeat_sec": 2,
             "task_instance_heartbeat_sec": 0, "enable_health_check": False,
             "use_row_level_locking": False,
         },
         "dag_processor": {
-            "parsing_processes": 1, "min_file_process_interval": 5, "refresh_interval": 5,
+            "parsing_processes": 1, "min_file_process_interval": 10, "refresh_interval": 10,
             "bundle_refresh_check_interval": 1, "dag_file_processor_timeout": 300,
         },
         "workers": {"execution_api_timeout": 120},  # a busy machine is not a broken one
