@@ -1,7 +1,7 @@
 """Scan on Spark: `spark-submit jobs/scan.py --pipeline pipeline.yaml`.
 
 Does what `fidelity scan --engine spark` does, with the session that spark-submit sets up. Fidelity
-must be installed for the Python of the driver and of the executors: docs/spark.md.
+must be installed for the Python of the driver and of the executors: docs/deployment.md.
 """
 
 import sys

@@ -6,6 +6,7 @@ A copy of a record is (window, stream, origin, id); a stage is a Counter of them
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -79,11 +80,13 @@ class World:
                 batches += observed(name, f"{name}-{at}", rows[at :: self.units], samples, stamped)
         return pa.Table.from_batches(batches, schema=OBSERVATIONS)
 
-    def reconcile(self, as_of: int = LATER, tracer: object = "exact") -> Report:
+    def reconcile(
+        self, as_of: int = LATER, tracer: object = "exact", observations: Any = None
+    ) -> Report:
         return reconcile(
             self.pipeline,
             self.ledger(),
-            self.observations(),
+            self.observations() if observations is None else observations,
             as_of=as_of,
             run="r",
             tracer=self.trace if tracer == "exact" else None,

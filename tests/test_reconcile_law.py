@@ -1,8 +1,11 @@
 """Reconcile equals a plain multiset model: books and differences, whatever went wrong."""
 
 from collections import Counter
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,7 +13,9 @@ from reconcile_model import START, WINDOW, Copy, World, chain, fid, run_of
 
 from fidelity.config import Pipeline, Stage
 from fidelity.edges import edges_of
+from fidelity.observe.observations import OBSERVATIONS
 from fidelity.report import Report, with_plain_window
+from fidelity.report.json import render
 
 STREAMS, ORIGINS = ("audit", "access"), ("h1", "h2", "h3")
 
@@ -132,6 +137,17 @@ def assert_equals_the_model(world: World, report: Report) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_books_and_differences_equal_the_model(world: World) -> None:
     assert_equals_the_model(world, world.reconcile())
+
+
+@given(worlds())
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+def test_observations_in_files_give_the_report_of_those_in_memory(world: World) -> None:
+    rows = world.observations()
+    with TemporaryDirectory() as folder:
+        for number, part in enumerate((rows[: len(rows) // 2], rows[len(rows) // 2 :])):
+            pq.write_table(part, f"{folder}/{number}.parquet", row_group_size=2)
+        found = world.reconcile(observations=ds.dataset(folder, schema=OBSERVATIONS))
+    assert render(found) == render(world.reconcile())
 
 
 def test_a_large_world_in_which_everything_differs_is_still_exact() -> None:

@@ -63,20 +63,33 @@ class _Page:
         if not rows or not at_most:
             return
         self.line()
-        many = f" ({len(rows):,} in all)" if len(rows) > at_most else ""
+        groups = _alike(rows)
+        many = f" ({len(rows):,} in all)" if len(groups) > at_most else ""
         self.line(Text(f"What did not pass{many}", style="bold"))
         advised = ""
-        for row in rows[:at_most]:
+        for row, *others in groups[:at_most]:
             self.line(Text.assemble(self.mark(row.verdict, row.expectation), f"  {_place(row)}"))
-            self.inside(Text(figures.shown(row.message)))
+            like = f" So it is of {len(others):,} more." if others else ""
+            self.inside(Text(figures.shown(row.message) + like))
             if row.action != advised:
                 advised = row.action
                 self.inside(Text(f"{self.arrow} {figures.shown(row.action)}", style="italic"))
-        if len(rows) > at_most:
-            self.line(f"... and {len(rows) - at_most:,} more: --top, or --json for all.")
+        if len(groups) > at_most:
+            left = sum(map(len, groups[at_most:]))
+            self.line(f"... and {left:,} more: --top, or --json for all.")
 
     def inside(self, text: Text) -> None:
         self.console.print(Padding(text, (0, 0, 0, 2), expand=False))
+
+
+def _alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows that too few records cannot prove, by what they compare; any other row alone."""
+    groups: dict[object, list[Row]] = {}
+    for number, row in enumerate(rows):
+        few = row.verdict == "not measurable"
+        key = (row.expectation, row.stage, row.against) if few else number
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
 
 
 def _place(row: Row) -> str:
