@@ -17,7 +17,8 @@ test:  ## All tests, against real Kafka brokers, S3 and HDFS servers and Airflow
 	@scripts/setup.sh examples.lakes examples.airflow
 	@$(PYTHON_HERE) -m pytest -n 3 --dist loadgroup $(ARGS)
 
-check: setup  ## Lint, format, types, and no address or path of this machine in any file
+check:  ## Lint, format, types, and no address or path of this machine in any file
+	@scripts/setup.sh .venv
 	@$(PYTHON_HERE) -m ruff check .
 	@$(PYTHON_HERE) -m ruff format --check .
 	@$(PYTHON_HERE) -m mypy

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sets up .venv, Kafka's jars and the compiled kernels; does only what is not done yet. Modules that
-# are named are run besides, to set up more: the kernels compile meanwhile.
+# are named are run besides, to set up more: the kernels compile meanwhile. `.venv`: that alone.
 # Nothing is installed outside this folder. PYTHON=... chooses another interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -126,6 +126,11 @@ kernels_compiled() {
 
 have_packages || have_uv || steps=$((steps + 1))
 have_packages || steps=$((steps + 1))
+if [ "${1:-}" = .venv ]; then
+    have_jars() { true; }
+    have_kernels() { true; }
+    shift
+fi
 have_jars || steps=$((steps + 1))
 have_kernels || steps=$((steps + 1))
 [ "$steps" -eq 0 ] || say "Setting up in $here (once; nothing is installed outside it)"

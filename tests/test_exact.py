@@ -143,7 +143,7 @@ def audited(folder: Path, pieces: dict[str, list[list[Record]]]) -> dict[str, An
     return document
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     producers=st.integers(1, 6),
