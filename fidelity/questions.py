@@ -39,18 +39,23 @@ def question(name: str) -> str:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB, in UTC, that shows no progress bar; its tables are its own."""
-    connection = _database(os.getpid()).cursor()
+    """A connection to an in-memory DuckDB, in UTC; its tables are its own, settings are not."""
+    connection = _shared(os.getpid()).cursor()
     connection.execute("SET enable_progress_bar = false")
     return connection
 
 
+def database() -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB of one's own, in UTC, that shows no progress bar."""
+    found = duckdb.connect(":memory:")
+    found.execute("SET GLOBAL TimeZone = 'UTC'; SET enable_progress_bar = false")
+    return found
+
+
 @cache
-def _database(_process: int) -> duckdb.DuckDBPyConnection:
+def _shared(_process: int) -> duckdb.DuckDBPyConnection:
     """One for each process, since it takes longer to make than most questions; a fork has none."""
-    database = duckdb.connect(":memory:")
-    database.execute("SET GLOBAL TimeZone = 'UTC'")
-    return database
+    return database()
 
 
 def ask(

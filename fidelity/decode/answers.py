@@ -12,8 +12,21 @@ from fidelity.decode.gather import gathered
 from fidelity.decode.kernel import OVER_LONG
 from fidelity.decode.names import Names
 from fidelity.decode.places import PARTS, Places, Spot
-from fidelity.decode.sql import BATCH, question
 from fidelity.records import Lines, Slices
+
+BATCH = pa.schema(
+    [
+        ("n", pa.int64()),  # the row's number, given back with the answer
+        ("over_long", pa.bool_()),
+        ("arrival", pa.int64()),
+        ("value", pa.large_binary()),
+        ("id_given", pa.large_binary()),
+        ("time_given", pa.large_binary()),
+        ("stream_given", pa.large_binary()),
+        ("origin_given", pa.large_binary()),
+    ]
+)
+"""The columns of sql/decode_batch.sql."""
 
 
 class Answers:
@@ -75,6 +88,8 @@ class Answers:
     def _fill(
         self, asked: pa.Table, found: Found, parts: Sequence[str], encoding: str, *, binary: bool
     ) -> None:
+        from fidelity.decode.sql import question
+
         said = question(self._spec(encoding, binary)).ask(asked)
         at = said["n"].to_numpy()
         records = found.records

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fidelity.config import Place, RecordSpec
-from fidelity.decode.sql import check_pattern, first_group
 from fidelity.errors import ConfigError
 from fidelity.units import Unit
 
@@ -99,16 +98,23 @@ def _spot(place: Place, part: str, format_: str, unit: Unit) -> Spot:
         return _field(place.field, part, format_)
     if place.header is not None:
         return Spot(header=place.header)
-    if place.regex is not None:
-        check_pattern(place.regex, part)
-        return Spot(pattern=place.regex)
-    if place.path is not None:
-        check_pattern(place.path, part)
-        found = first_group(place.path, unit.path)
-        return Spot(constant=None if found is None else found.encode())
+    if place.regex is not None or place.path is not None:
+        return _pattern(place, part, unit)
     if place.constant is not None:
         return Spot(constant=place.constant.encode())
     return _builtin(place.builtin, part, format_, unit)
+
+
+def _pattern(place: Place, part: str, unit: Unit) -> Spot:
+    from fidelity.decode.sql import check_pattern, first_group
+
+    if place.regex is not None:
+        check_pattern(place.regex, part)
+        return Spot(pattern=place.regex)
+    path = place.path or ""
+    check_pattern(path, part)
+    found = first_group(path, unit.path)
+    return Spot(constant=None if found is None else found.encode())
 
 
 def _field(field: str, part: str, format_: str) -> Spot:

@@ -1,6 +1,7 @@
 """What a record means: sql/decode_values.sql and sql/decode_records.sql, run by DuckDB.
 
-Everything that the kernels are not sure of comes here, and what comes out is the law.
+Everything that the kernels are not sure of comes here, and what comes out is the law. Many scans
+never need it: it is imported, and DuckDB with it, once somebody asks.
 """
 
 import os
@@ -13,27 +14,13 @@ import pyarrow as pa
 from fidelity import questions
 from fidelity.errors import ConfigError
 
-BATCH = pa.schema(
-    [
-        ("n", pa.int64()),  # the row's number, given back with the answer
-        ("over_long", pa.bool_()),
-        ("arrival", pa.int64()),
-        ("value", pa.large_binary()),
-        ("id_given", pa.large_binary()),
-        ("time_given", pa.large_binary()),
-        ("stream_given", pa.large_binary()),
-        ("origin_given", pa.large_binary()),
-    ]
-)
-"""The columns of sql/decode_batch.sql."""
-
 _QUESTIONS_KEPT = 16
 
 
 @lru_cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
     del process  # a forked child must not use its parent's
-    connection = questions.connect()
+    connection = questions.database()  # of its own, since these settings are for all of it
     connection.execute("set threads = 1")
     # A plan is kept while its table's rows come and go: it must not rest on what they were like
     # when it was made (duckdb 1.5.5 drops `is not null` of columns that held no NULL by then).
@@ -53,7 +40,7 @@ class Question:
         questions.ask(self._connection, "decode_records")
 
     def ask(self, batch: pa.Table) -> pa.Table:
-        """Answers for each row of a batch (schema BATCH), in any order.
+        """Answers for each row of a batch (schema answers.BATCH), in any order.
 
         Returns n, malformed, id (int64), id_bytes (to be hashed), event_time, stream, origin.
         """
