@@ -158,8 +158,8 @@ def preloaded(stages: Sequence[Stage]) -> tuple[str, ...]:
     """The modules that reading these stages needs."""
     typed = all(stage.record.format == "parquet" for stage in stages)
     # The kernels for texts take 50 MB; columns that have types need none of them.
-    found = ["fidelity.decode.decoder" if typed else "fidelity.decode"]
-    found.append("fidelity.observe.observer")
+    found = ["fidelity.decode.judge" if typed else "fidelity.decode"]
+    found += ["fidelity.observe.observer", "fidelity.reading", "fidelity.tasks"]
     if any(stage.kind == "kafka" or stage.brokers for stage in stages):
         found.append("fidelity.sources.kafka")
     if any(stage.record.format == "parquet" for stage in stages):

@@ -175,7 +175,7 @@ def test_a_pool_that_is_closed_while_workers_are_born_leaves_none(tmp_path: Path
 
 def test_what_is_preloaded_starts_no_threads_that_a_fork_would_lose() -> None:
     plain = next(run(threads, [0], 1))
-    preload = ("fidelity.observe.observer", "fidelity.decode", "fidelity.sources.text")
+    preload = ("fidelity.decode", "fidelity.sources.text", "fidelity.tasks")
     assert next(run(threads, [0], 1, preload)) == plain == 1
 
 

@@ -92,3 +92,10 @@ def stamp(
             producers[slot] = pair
             seeds[slot] = _producer_seed(state, np.int64(stream[i]), np.int64(origin[i]))
         ids[i] = xxh32_of_u32(ids[i], seeds[slot])
+
+
+def warm() -> None:
+    """Compile the kernel of all formats, or load it from numba's cache."""
+    none, nothing = np.zeros(0, np.bool_), np.zeros(0, np.int64)
+    code = np.zeros(0, np.int32)
+    judge(none, none, nothing, code, code, nothing, np.zeros(0, np.uint8))
