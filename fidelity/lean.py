@@ -27,3 +27,9 @@ def become_lean() -> None:
     import pyarrow
 
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+
+
+def stay_lean_no_more() -> None:
+    """Have pandas and scipy found again: for a library that looks for them and means it."""
+    if _NotInstalled in sys.meta_path:
+        sys.meta_path.remove(_NotInstalled)

@@ -3,8 +3,8 @@
 Totals are asked for all scopes; producers' lines and sketches only for those that do not balance.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -28,6 +28,7 @@ Bools = NDArray[np.bool_]
 Sketches = Callable[[Sequence[Key]], NDArray[np.uint64]]
 """Gives the sketches of keys, see `sketches`."""
 
+_NOTHING = Side(0, 0, 0, None, None)
 _MERGED = "merged"  # the unit that merged observations stand under
 _PAIRS_LIMIT = 2_000_000
 _AT_ONCE = 4_000  # scopes whose sketches are held at once: about 100 MB
@@ -189,41 +190,52 @@ def _with_lines(
     rows: Ints,
     may_trace: Bools,
 ) -> list[Scope]:
-    wanted = pa.table(
-        {
-            "row": pa.array(rows),
-            "edge": pa.array(scopes.edge[rows]),
-            "window": pa.array(scopes.window[rows]),
-            "stream": scopes.stream.take(pa.array(rows)).cast(pa.string()),
-        }
-    )
-    connection.register("wanted_lines", wanted)
-    lines: dict[int, list[Line]] = {int(row): [] for row in rows}
-    for row, origin, *figures in ask(connection, "reconcile_lines").fetchall():
-        lines[row].append(_line(origin, figures))
-    streams, codes = scopes.streams(), scopes.stream_codes()
-    return [
-        Scope(
-            row=row,
-            edge=edges[int(scopes.edge[row])],
-            window=int(scopes.window[row]),
-            stream=streams[codes[row]],
-            lines=tuple(found),
-            may_peel=bool(scopes.sampled[row]),
-            may_trace=bool(may_trace[row]),
+    names = scopes.stream.take(pa.array(rows)).cast(pa.string())
+    wanted = pa.table({"window": pa.array(scopes.window[rows]), "stream": names})
+    connection.register("wanted", wanted)
+    seen: dict[Key, dict[str, Side]] = {}
+    for *key, origin, records, id_sum, id_xor, first, last in ask(
+        connection, "reconcile_producers"
+    ).fetchall():
+        seen.setdefault(Key(*key), {})[origin] = Side(records, id_sum, id_xor, first, last)
+    found = []
+    for row, stream in zip(rows.tolist(), names.to_pylist(), strict=True):
+        edge, window = edges[int(scopes.edge[row])], int(scopes.window[row])
+        found.append(
+            Scope(
+                row=row,
+                edge=edge,
+                window=window,
+                stream=stream,
+                lines=_lines(edge, window, stream, seen),
+                may_peel=bool(scopes.sampled[row]),
+                may_trace=bool(may_trace[row]),
+            )
         )
-        for row, found in lines.items()
-    ]
+    return found
 
 
-def _line(origin: str, figures: list[Any]) -> Line:
-    r, r_sum, r_xor, r_first, r_last, k, k_sum, k_xor, d, d_sum, d_xor, d_first, d_last = figures
-    return Line(
-        origin,
-        reference=Side(r, r_sum, r_xor, r_first, r_last),
-        due=Side(k, k_sum, k_xor, r_first, r_last),
-        here=Side(d, d_sum, d_xor, d_first, d_last),
-    )
+def _lines(
+    edge: Edge, window: int, stream: str, seen: Mapping[Key, Mapping[str, Side]]
+) -> tuple[Line, ...]:
+    """The books of each producer that either side has seen: in the reference, due of it, here."""
+
+    def at(stage: str, sample: int) -> Mapping[str, Side]:
+        return seen.get(Key(stage, sample, window, stream), {})
+
+    reference, here = at(edge.reference, 1), at(edge.stage, 1)
+    due = {
+        origin: side
+        for origin, side in at(edge.reference, edge.sample).items()
+        if (edge.keep_streams is None or stream in edge.keep_streams)
+        and (edge.keep_origins is None or origin in edge.keep_origins)
+    }
+    found = []
+    for origin in sorted({*reference, *due, *here}):
+        r, k = reference.get(origin, _NOTHING), due.get(origin, _NOTHING)
+        bounded = replace(k, seq_first=r.seq_first, seq_last=r.seq_last)
+        found.append(Line(origin, r, bounded, here.get(origin, _NOTHING)))
+    return tuple(found)
 
 
 def _with_cells(sketches: Sketches, found: Sequence[Scope]) -> list[Cells]:

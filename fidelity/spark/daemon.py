@@ -7,6 +7,7 @@ imported once. Spark hands over its own daemon's arguments; what it does is Spar
 import gc
 import importlib
 import os
+from zipimport import zipimporter
 
 MODULES = (
     "fidelity.decode",
@@ -27,8 +28,15 @@ def prepare() -> None:
         warm = getattr(importlib.import_module(name), "warm", None)
         if warm is not None:
             warm()
+    # Spark has modules looked for anew before each task, and Python reads the directory of each zip
+    # file again for that, pyspark's own among them: a tenth of a second a task.
+    zipimporter.invalidate_caches = _unchanged  # type: ignore[assignment, method-assign]
     gc.freeze()
     gc.enable()
+
+
+def _unchanged(_: zipimporter) -> None:
+    """A zip file stays as it is while it is in use."""
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from fidelity.config import Engine
 from fidelity.config.masking import is_secret
 from fidelity.errors import EngineError
+from fidelity.lean import stay_lean_no_more
 from fidelity.spark.failures import no_session
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def _runs(context: Any) -> bool:
 
 
 def _pyspark() -> tuple[Any, Any]:
+    stay_lean_no_more()
     try:
         from pyspark import SparkContext, sql
         from pyspark.sql.utils import is_remote

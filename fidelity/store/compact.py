@@ -189,7 +189,7 @@ class _Dead:
     @classmethod
     def of(cls, snapshot: Snapshot, everything: bool) -> "_Dead":
         counted = snapshot.in_force()
-        all_rows = snapshot.rows(["stage", "scan"])
+        all_rows = snapshot.rows.select(["stage", "scan"])
         over = pc.unique(_joined(all_rows, "stage", "scan").combine_chunks())
         return cls(_joined(counted, "stage", "scan", "unit").combine_chunks(), over, everything)
 

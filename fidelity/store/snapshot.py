@@ -1,6 +1,7 @@
 """A snapshot: what the ledger knew at one version, and the observations that go with it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ unit under which they stand."""
 _FEW = 4 << 20  # bytes on disk; about 10 million in memory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """The ledger at one version, and the observations that go with it."""
 
@@ -35,12 +36,14 @@ class Snapshot:
 
     def ledger(self, stage: str) -> list[LedgerRow]:
         """A stage's rows in force, see Store.ledger."""
-        return rows_of(self._in_force(ds.field("stage") == stage))
+        with told(self.units.uri, "read"):
+            rows = self.units.dataset(self.table).to_table(filter=ds.field("stage") == stage)
+        return rows_of(last_words(rows))
 
     def ledgers(self) -> dict[str, list[LedgerRow]]:
         """The rows in force of all stages, by the stage's name."""
         found: dict[str, list[LedgerRow]] = {}
-        for row in rows_of(self._in_force(None)):
+        for row in rows_of(self.rows_in_force()):
             found.setdefault(row.unit.stage, []).append(row)
         return found
 
@@ -49,7 +52,7 @@ class Snapshot:
 
         Observations that were merged stand under the unit `merged` of a scan of their own.
         """
-        rows = self._in_force(None)
+        rows = self.rows_in_force()
         read = rows.filter((pc.field("status") == "read") & (pc.field("kind") != "stage"))
         merged = pc.starts_with(read["scan"], MERGED)
         unit = pc.if_else(merged, MERGED_UNIT, read["key"])
@@ -73,18 +76,15 @@ class Snapshot:
         with told(self.all_observations.uri, "read"):
             return found.to_table().combine_chunks()
 
-    def rows(self, columns: list[str]) -> pa.Table:
-        """Columns of all rows, in force or not."""
+    @cached_property
+    def rows(self) -> pa.Table:
+        """All rows of the ledger's table, in force or not; read once."""
         with told(self.units.uri, "read"):
-            return self.units.dataset(self.table).to_table(columns=columns)
+            return self.units.dataset(self.table).to_table()
 
     def rows_in_force(self) -> pa.Table:
         """The rows in force of all stages, as the ledger's table has them."""
-        return self._in_force(None)
+        return last_words(self.rows)
 
     def _observed(self) -> int:
-        return int(pc.max(self.rows(["observed"])["observed"]).as_py() or 0)
-
-    def _in_force(self, of: ds.Expression | None) -> pa.Table:
-        with told(self.units.uri, "read"):
-            return last_words(self.units.dataset(self.table).to_table(filter=of))
+        return int(pc.max(self.rows["observed"]).as_py() or 0)
