@@ -61,7 +61,6 @@ def _pieces(observations: Any, wanted: pa.Table) -> Iterator[pa.Table]:
     if isinstance(observations, pa.Table):
         yield observations.select(columns)
         return
-    within = pa.scalar(True)
     bounds = pc.min_max(wanted["window"])
     within = (pc.field("window") >= bounds["min"]) & (pc.field("window") <= bounds["max"])
     for name in ("stage", "stream"):
@@ -72,25 +71,25 @@ def _pieces(observations: Any, wanted: pa.Table) -> Iterator[pa.Table]:
 
 def _matched(rows: pa.Table, among: pa.Table, names: Sequence[str]) -> Ints:
     """For each row the row of `among` that has the same values, -1 for none."""
+    if not len(among):
+        return np.full(len(rows), -1)
     codes, known = np.zeros(len(rows), np.int64), np.ones(len(rows), bool)
     numbers = np.zeros(len(among), np.int64)
     for name in names:
         values = pc.unique(among[name])
-        at = pc.index_in(rows[name], values).to_numpy()
-        known &= ~np.isnan(at) if at.dtype.kind == "f" else True
-        codes = codes * len(values) + np.nan_to_num(at, nan=0).astype(np.int64)
+        at = pc.index_in(rows[name], values).fill_null(-1).to_numpy()
+        known &= at >= 0
+        codes = codes * len(values) + at
         numbers = numbers * len(values) + pc.index_in(among[name], values).to_numpy()
     order = np.argsort(numbers)
-    place = np.searchsorted(numbers[order], codes).clip(max=max(len(order) - 1, 0))
-    if not len(order):
-        return np.full(len(rows), -1)
+    place = np.searchsorted(numbers[order], codes).clip(max=len(order) - 1)
     row = order[place]
     return np.where(known & (numbers[row] == codes), row, -1)
 
 
 def _add(sums: NDArray[np.uint64], cells: pa.ListArray, number: Ints) -> None:
     """Add the cells of rows to sums[number * bands * cells, words]."""
-    row = np.repeat(number, np.asarray(cells.value_lengths()))
+    row = np.repeat(number, np.asarray(cells.value_lengths().fill_null(0)))
     band, cell, *words = (np.asarray(part) for part in cells.flatten().flatten())
     at = (row * sketch.BANDS + band) * sketch.CELLS + cell
     for word, values in enumerate(words):
