@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def main() -> int:
 
 def _serve(port: int, password: str) -> int:
     """Run the server until it is interrupted; tell where it is once it answers."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("Starting the server ...", flush=True)
     with (FOLDER / "superset.log").open("ab") as out:
         command = [

@@ -104,7 +104,7 @@ RunId = Annotated[
     str | None,
     typer.Option("--run", metavar="RUN", help="The kept run. Default: the last one."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no report on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks on stderr.")]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of stdout."),
