@@ -26,7 +26,7 @@ def scan(
     """Read what is new at each stage and keep what was observed, as tasks of Spark's."""
     asked = auditing.understood(pipeline, stage, None, as_of, file)
     chosen = options.engine("spark", None, None, asked.pipeline.engine)
-    return auditing.scanned(asked, chosen, json, workers, quiet, file)
+    return auditing.scan_and_tell(asked, chosen, json, workers, quiet, file)
 
 
 if __name__ == "__main__":

@@ -117,10 +117,12 @@ compile_kernels() {
     .venv/bin/python -m fidelity.warm >.build/kernels.log 2>&1 &
     compiling=$!
     trap 'kill "$compiling" 2>/dev/null || true' EXIT
+    trap 'exit 130' INT TERM
 }
 
 kernels_compiled() {
     wait "$compiling" || { cat .build/kernels.log; return 1; }
+    trap - EXIT INT TERM  # its number may be another process's by now
     echo "$wanted_kernels" >.build/kernels.made-from
 }
 

@@ -47,9 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Who does not ask for an engine has none: that of a module's other tests is still there."""
-    kept = {} if "engine" in getattr(item, "fixturenames", ()) else {ENGINE_VARIABLE: None}
-    before = {name: os.environ.pop(name, None) for name in kept}
+    asked = "engine" in getattr(item, "fixturenames", ())
+    hidden = None if asked else os.environ.pop(ENGINE_VARIABLE, None)
     try:
         return (yield)
     finally:
-        os.environ.update({name: value for name, value in before.items() if value is not None})
+        if hidden is not None:
+            os.environ[ENGINE_VARIABLE] = hidden

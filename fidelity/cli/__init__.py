@@ -77,6 +77,7 @@ def entered(program: typer.Typer, name: str, arguments: list[str]) -> int:
 
 @cache
 def _command(program: typer.Typer) -> Command:
+    """Made once, however many command lines a process runs."""
     return get_command(program)
 
 

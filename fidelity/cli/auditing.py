@@ -71,10 +71,10 @@ def scan(
     """Read what is new at each stage and keep what was observed."""
     asked = understood(pipeline, stage, None, as_of, file)
     chosen = options.engine(engine, master, conf, asked.pipeline.engine)
-    return scanned(asked, chosen, json, workers, quiet, file)
+    return scan_and_tell(asked, chosen, json, workers, quiet, file)
 
 
-def scanned(
+def scan_and_tell(
     asked: "Asked",
     engine: "Engine",
     json: bool,
@@ -84,7 +84,7 @@ def scanned(
 ) -> int:
     """Scan and tell what was read; the exit status. The job for spark-submit calls the same."""
     from fidelity import audit as made
-    from fidelity.cli import scanned as telling
+    from fidelity.cli import scanned
     from fidelity.cli.progress import Progress
 
     with Progress(quiet) as shown:
@@ -98,9 +98,9 @@ def scanned(
         )
     with output.opened(file) as out:
         if json:
-            output.as_json(telling.document(found), out)
+            output.as_json(scanned.document(found), out)
         else:
-            out.writelines(f"{line}\n" for line in telling.as_lines(found))
+            out.writelines(f"{line}\n" for line in scanned.as_lines(found))
     return told(found.errors)
 
 
