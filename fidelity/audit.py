@@ -43,6 +43,10 @@ def opened_store(pipeline: Pipeline, create: bool = False) -> Store:
     return Store.open(pipeline.store, pipeline.name, pipeline.store_options, create=create)
 
 
+def _snapshot(pipeline: Pipeline, known_at: KnownAt) -> tuple[Store, Snapshot]:
+    return Store.seen(pipeline.store, pipeline.name, pipeline.store_options, known_at)
+
+
 def scan(
     pipeline: Pipeline,
     *,
@@ -93,8 +97,7 @@ def reconcile(
     from fidelity.trace import trace
     from fidelity.trace.traces import Traces
 
-    store = opened_store(pipeline)
-    snapshot = store.at(known_at)
+    store, snapshot = _snapshot(pipeline, known_at)
     ledger = ledger_of(pipeline, store, snapshot)
     memory = Traces(store)
     report = books.reconcile(
@@ -204,8 +207,7 @@ def where_seen(
     """At which stages the record with an id was seen. Raises StoreError."""
     from fidelity.trace.whereabouts import whereabouts
 
-    store = opened_store(pipeline)
-    snapshot = store.at(known_at)
+    store, snapshot = _snapshot(pipeline, known_at)
     ledger = ledger_of(pipeline, store, snapshot)
     return whereabouts(pipeline, snapshot, ledger, id, stages, window)
 

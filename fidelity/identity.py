@@ -134,7 +134,9 @@ def _inverse(digest: np.uint32, seed: np.uint32) -> np.uint32:
 def _uint32(values: ArrayLike) -> NDArray[np.uint32]:
     # Through int64, so that negative and large integers wrap instead of failing.
     array = np.asarray(values)
-    return array if array.dtype == np.uint32 else array.astype(np.int64).astype(np.uint32)
+    if array.dtype == np.uint32:
+        return array
+    return array.astype(np.int64, copy=False).astype(np.uint32)
 
 
 def ids_of(sequences: ArrayLike, seed: ArrayLike) -> NDArray[np.uint32]:

@@ -17,7 +17,7 @@ from fidelity.errors import SourceError, StoreError
 from fidelity.scheduler import Scheduler, grouped, scheduler
 from fidelity.sources import Plan
 from fidelity.store import Conflict, DataFile, Store, check_spec
-from fidelity.store.merging import lasting, merged
+from fidelity.store.merging import gathered
 from fidelity.tasks import ScanTask, ScanTaskResult
 from fidelity.units import LOOKED, LedgerRow, Status, Unit
 
@@ -187,9 +187,7 @@ class _Look:
     def settle(self, work: Scheduler, written: set[str], committed: set[str]) -> None:
         """Commit, once all tasks are done; note the files written, and those that count."""
         while self.waiting == 0 and self.told is None:
-            rows, files = self._outcome()
-            if lasting(self.stage):
-                rows, files = merged(self.store, self._scan_of_round, rows, files)
+            rows, files = gathered(self.store, self.stage, self._scan_of_round, *self._outcome())
             based_on = max((row.commit for row in self.ledger), default=0)
             try:
                 commit = self.store.commit(self.scan, self.stage.name, rows, files, based_on)

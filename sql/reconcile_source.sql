@@ -1,13 +1,10 @@
--- What did the source itself see?
--- One row for each pair of the grid (window, stream), in that order, zero where nothing was seen; and how many pairs of
--- records of different producers, and of any, there are: equal ids among them are chance.
+-- In which windows and streams was anything seen at any stage, and what did the source itself see there?
+-- One row for each such window (microseconds) and stream; and how many pairs of the source's records of different producers,
+-- and of any, there are: equal ids among them are chance.
 SELECT
-    g."window", g.stream,
-    coalesce(sum(s.records), 0)::BIGINT AS observed,
-    coalesce((sum(s.records) * sum(s.records) - sum(s.records * s.records)) / 2, 0)::DOUBLE AS pairs_of_producers,
-    coalesce(sum(s.records) * (sum(s.records) - 1) / 2, 0)::DOUBLE AS pairs
-FROM grid AS g
-LEFT JOIN seen AS s
-    ON s.stage = $source AND s.sample = 1 AND s."window" = g."window" AND s.stream = g.stream
-GROUP BY g."window", g.stream
-ORDER BY g."window", g.stream
+    "window", stream,
+    sum(here)::BIGINT AS observed,
+    ((sum(here) * sum(here) - sum(here::HUGEINT * here)) / 2)::DOUBLE AS pairs_of_producers,
+    (sum(here) * (sum(here) - 1) / 2)::DOUBLE AS pairs
+FROM (SELECT "window", stream, if(stage = $source AND sample = 1, records, 0) AS here FROM seen)
+GROUP BY "window", stream

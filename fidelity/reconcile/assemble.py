@@ -12,6 +12,7 @@ from fidelity.reconcile.basis import Basis
 from fidelity.reconcile.books import Block, Figures, Head
 from fidelity.reconcile.differences import Difference
 from fidelity.reconcile.findings import Established
+from fidelity.reconcile.grid import Grid
 from fidelity.reconcile.outcome import Outcome, Scope
 from fidelity.reconcile.scopes import Scopes
 from fidelity.reconcile.silence import Silence
@@ -23,27 +24,22 @@ Bools = NDArray[np.bool_]
 
 def blocks_of(
     basis: Basis,
+    grid: Grid,
     found: Scopes,
     outcomes: Sequence[tuple[Scope, Outcome]],
-    pairs: pa.Table,
     quiet: Sequence[Silence],
 ) -> tuple[list[Head], list[Block], pa.Array]:
     """The rows of the report by stage and reference, and the dictionary of their streams."""
-    names = sorted(set(pairs.column("stream").to_pylist()) | set(found.streams()))
-    code = {name: at for at, name in enumerate(names)}
-    streams = np.array([code[name] for name in found.streams()], np.int64)[found.stream_codes()]
     targets = {
-        part: np.array([getattr(basis.pipeline.targets_for(name), part) for name in names])
+        part: np.array([getattr(basis.pipeline.targets_for(name), part) for name in grid.streams])
         for part in ("completeness", "duplicates", "unexpected")
     }
-    own_windows = pairs.column("window").to_numpy()
-    own_streams = np.array([code[name] for name in pairs.column("stream").to_pylist()], np.int64)
-    silent = _silent_pairs(quiet, own_windows, own_streams, names)
-    figures, doubtful = _figures(found, streams, outcomes)
+    windows, streams = grid.window, grid.stream
+    silent = _silent_pairs(quiet, windows, streams, grid.streams)
+    figures, doubtful = _figures(found, outcomes)
     heads = [Head(basis.pipeline.source.name, None, None)]
-    sight = basis.sight(None, own_windows, silent)
-    observed = pairs.column("observed").to_numpy()
-    blocks = [books.source_block(own_windows, own_streams, observed, sight.settled, sight)]
+    sight = basis.sight(None, windows, silent)
+    blocks = [books.source_block(windows, streams, grid.observed, sight.settled, sight)]
     for number, edge in enumerate(basis.edges):
         mine = np.flatnonzero(found.edge == number)  # the whole grid, in its order
         part = Figures(*(getattr(figures, name)[mine] for name in Figures.__slots__))
@@ -53,18 +49,16 @@ def blocks_of(
         for label in edge.labels:
             heads.append(Head(edge.stage, basis.pipeline.stage(edge.stage).after, label))
             blocks.append(block)
-    return heads, blocks, pa.array(names, pa.string())
+    return heads, blocks, pa.array(grid.streams, pa.string())
 
 
-def _figures(
-    found: Scopes, streams: Ints, outcomes: Sequence[tuple[Scope, Outcome]]
-) -> tuple[Figures, Bools]:
+def _figures(found: Scopes, outcomes: Sequence[tuple[Scope, Outcome]]) -> tuple[Figures, Bools]:
     """The figures of all scopes; and those whose figures are lower bounds."""
     zero = np.zeros(len(found), np.int64)
     excused = np.where(found.all_met, found.expected - found.due, 0)
     figures = Figures(
         window=found.window,
-        stream=streams,
+        stream=found.stream,
         observed=found.observed,
         expected=found.expected,
         due=found.due,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fidelity.config import Pipeline
 from fidelity.edges import edges_of
@@ -15,6 +16,7 @@ from fidelity.reconcile.assemble import blocks_of, differing, established, overt
 from fidelity.reconcile.basis import Basis
 from fidelity.reconcile.books import Block
 from fidelity.reconcile.explain import outcomes_of
+from fidelity.reconcile.grid import grid_of
 from fidelity.reconcile.lags import lags_of
 from fidelity.reconcile.looks import looks_of
 from fidelity.reconcile.outcome import Outcome, Scope
@@ -77,14 +79,14 @@ def _report(
     basis: Basis, run: str, known_at: str | None, tracer: Tracer | None, memory: Memory
 ) -> Report:
     pipeline, source = basis.pipeline, basis.pipeline.source.name
-    quiet = silence.silences(
+    quiet, holes = silence.absences(
         basis.connection, pipeline, basis.views[source], basis.horizon, basis.as_of
     )
-    scopes.lay_grid(basis.connection, _added_windows(basis, quiet))
-    found = scopes.all_scopes(basis.connection, basis.edges)
-    outcomes = outcomes_of(basis, found, tracer, memory)
     pairs = ask(basis.connection, "reconcile_source", source=source).to_arrow_table()
-    heads, blocks, streams = blocks_of(basis, found, outcomes, pairs, quiet)
+    grid = grid_of(pairs, _added_windows(basis, pairs, quiet))
+    found = scopes.all_scopes(basis.connection, basis.edges, grid)
+    outcomes = outcomes_of(basis, found, tracer, memory)
+    heads, blocks, streams = blocks_of(basis, grid, found, outcomes, quiet)
     flaws = {name: coverage.flaws(view) for name, view in basis.views.items()}
     totals = tuple(
         rows.total_of(head, block, flaws[head.stage], pipeline.targets.completeness)
@@ -100,7 +102,7 @@ def _report(
         differences=differences.table_of(basis.edges, order, told),
         established=established(basis, heads, blocks),
         silences=quiet,
-        holes=silence.holes(basis.connection, pipeline, basis.horizon),
+        holes=holes,
         doubts=[(scope, outcome.doubt) for scope, outcome in outcomes if outcome.doubt],
         horizon=basis.horizon,
         newest=_newest(basis, blocks),
@@ -138,18 +140,16 @@ def _verdict(verdicts: Sequence[Verdict]) -> Verdict:
     return next((each for each in order if each in verdicts), "unknown")
 
 
-def _added_windows(basis: Basis, quiet: Sequence[Silence]) -> list[int]:
+def _added_windows(basis: Basis, pairs: pa.Table, quiet: Sequence[Silence]) -> list[int]:
     """Windows to be judged although nothing may have been seen in them at any stage."""
     window = basis.pipeline.window
     added = {
         start for each in quiet if each.strong for start in silence.silent_windows(each, window)
     }
-    first, last = basis.connection.execute(
-        'SELECT min("window"), max("window") FROM seen'
-    ).fetchall()[0]
-    if first is not None:
+    if len(pairs):
+        bounds = pc.min_max(pairs["window"]).as_py()
         for view in basis.views.values():
-            added.update(coverage.unseen_windows(view, first, last, window))
+            added.update(coverage.unseen_windows(view, bounds["min"], bounds["max"], window))
     return sorted(added)
 
 

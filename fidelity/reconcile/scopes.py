@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from fidelity.edges import Edge
 from fidelity.questions import ask
 from fidelity.reconcile.coverage import in_force
+from fidelity.reconcile.grid import Grid
 from fidelity.reconcile.outcome import Line, Scope
+from fidelity.reconcile.parts import UNIT, parts
 from fidelity.reconcile.peel import Cells
 from fidelity.reconcile.sides import Side
 from fidelity.reconcile.sketches import Key
@@ -30,7 +32,6 @@ Sketches = Callable[[Sequence[Key]], NDArray[np.uint64]]
 
 _NOTHING = Side(0, 0, 0, None, None)
 _MERGED = "merged"  # the unit that merged observations stand under
-_PAIRS_LIMIT = 2_000_000
 _AT_ONCE = 4_000  # scopes whose sketches are held at once: about 100 MB
 
 
@@ -40,7 +41,8 @@ class Scopes:
 
     edge: Ints
     window: Ints
-    stream: pa.DictionaryArray
+    stream: Ints  # place among `streams`
+    streams: list[str]
     expected: Ints
     due: Ints
     observed: Ints
@@ -51,15 +53,6 @@ class Scopes:
     def __len__(self) -> int:
         return len(self.edge)
 
-    def streams(self) -> list[str]:
-        """The dictionary that `stream_codes` point into."""
-        found: list[str] = self.stream.dictionary.to_pylist()
-        return found
-
-    def stream_codes(self) -> Ints:
-        """int64[n]."""
-        return np.asarray(self.stream.indices.to_numpy(zero_copy_only=False), np.int64)
-
 
 def load(
     connection: duckdb.DuckDBPyConnection,
@@ -67,7 +60,7 @@ def load(
     observations: Any,
     edges: Sequence[Edge],
 ) -> pa.Table:
-    """Make `sums`, `seen` and `edges` from Arrow observations and the ledger.
+    """Make `sums` and `seen` from Arrow observations and the ledger, and `roles` from the edges.
 
     Returns stage, scan and unit of the observations that count.
     """
@@ -77,48 +70,55 @@ def load(
         if row.status == "read" and row.unit.key != LOOKED
     ]
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
-    names = ("stage", "scan", "unit")
-    counting = pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)})
-    connection.register("in_force", counting)
-    connection.register("observations", observations)
-    connection.register("edges", _edges_table(edges))
+    counting = pa.table({n: pa.array(c, pa.string()) for n, c in zip(UNIT, columns, strict=True)})
+    connection.register("parts", parts(observations, counting))
+    connection.register("roles", _roles(edges))
+    if any(edge.sample > 1 for edge in edges):
+        connection.register("in_force", counting)
+        connection.register("observations", observations)
     ask(connection, "reconcile_sums")
     ask(connection, "reconcile_origins")
     return counting
 
 
-def lay_grid(connection: duckdb.DuckDBPyConnection, added: Sequence[int]) -> None:
-    """Make the table `grid`: all windows and streams, and windows in which nothing was seen."""
-    connection.register("added_windows", pa.table({"window": pa.array(added, pa.int64())}))
-    ask(connection, "reconcile_grid", limit=_PAIRS_LIMIT)
+def all_scopes(connection: duckdb.DuckDBPyConnection, edges: Sequence[Edge], grid: Grid) -> Scopes:
+    """The totals of every scope: of each edge and each pair of the grid, seen or not."""
+    table = ask(connection, "reconcile_scopes").to_arrow_table()
+    edge = table["edge"].to_numpy().astype(np.int64)
+    row = edge * len(grid) + grid.rows(table["window"].to_numpy(), table["stream"])
+    size = len(edges) * len(grid)
 
+    def spread(name: str, nothing: int | bool) -> NDArray[Any]:
+        found = np.full(size, nothing)
+        found[row] = table[name].to_numpy()
+        return found
 
-def all_scopes(connection: duckdb.DuckDBPyConnection, edges: Sequence[Edge]) -> Scopes:
-    """The totals of every scope."""
-    table = ask(connection, "reconcile_scopes").to_arrow_table().combine_chunks()
-    column = {name: table.column(name) for name in table.column_names}
     scopes = Scopes(
-        edge=column["edge"].to_numpy().astype(np.int64),
-        window=column["window"].to_numpy(),
-        stream=_encoded(column["stream"]),
-        expected=column["expected"].to_numpy(),
-        due=column["due"].to_numpy(),
-        observed=column["observed"].to_numpy(),
-        due_met=column["due_met"].to_numpy().copy(),
-        all_met=column["all_met"].to_numpy(),
-        sampled=np.ones(len(table), np.bool_),
+        edge=np.repeat(np.arange(len(edges)), len(grid)),
+        window=np.tile(grid.window, len(edges)),
+        stream=np.tile(grid.stream, len(edges)),
+        streams=grid.streams,
+        expected=spread("expected", 0),
+        due=spread("due", 0),
+        observed=spread("observed", 0),
+        due_met=spread("due_met", True),
+        all_met=spread("all_met", True),
+        sampled=np.ones(size, np.bool_),
     )
     if any(edge.sample > 1 for edge in edges):
-        _mark_unsampled(connection, scopes)
+        _mark_unsampled(connection, edges, scopes)
     return scopes
 
 
-def _mark_unsampled(connection: duckdb.DuckDBPyConnection, scopes: Scopes) -> None:
+def _mark_unsampled(
+    connection: duckdb.DuckDBPyConnection, edges: Sequence[Edge], scopes: Scopes
+) -> None:
     """What is due is not known where the reference was scanned before the sample was configured."""
+    connection.register("edges", _sampled(edges))
     lacking = set(ask(connection, "reconcile_unsampled").fetchall())
-    streams, codes = scopes.streams(), scopes.stream_codes()
     for row in np.flatnonzero(np.isin(scopes.edge, list({each[0] for each in lacking}))):
-        key = (int(scopes.edge[row]), int(scopes.window[row]), streams[codes[row]])
+        stream = scopes.streams[scopes.stream[row]]
+        key = (int(scopes.edge[row]), int(scopes.window[row]), stream)
         if key in lacking:
             scopes.due_met[row] = scopes.sampled[row] = False
 
@@ -148,7 +148,8 @@ def with_lines(
     scopes = Scopes(
         edge=np.array(numbers, np.int64),
         window=np.array(windows, np.int64),
-        stream=pa.array(streams, pa.string()).dictionary_encode(),
+        stream=np.arange(len(named)),
+        streams=list(streams),
         expected=zero,
         due=zero,
         observed=zero,
@@ -159,28 +160,33 @@ def with_lines(
     return _with_lines(connection, edges, scopes, np.arange(len(named)), false)
 
 
-def _edges_table(edges: Sequence[Edge]) -> pa.Table:
-    def kept(names: frozenset[str] | None) -> list[str] | None:
-        return None if names is None else sorted(names)
+def _roles(edges: Sequence[Edge]) -> pa.Table:
+    """Which observations, by stage and sample, take which part in which edge.
 
+    here: at the edge's stage. every: at its reference. due: the same, as far as is due.
+    """
+    rows = []
+    for number, edge in enumerate(edges):
+        kept = [None if k is None else sorted(k) for k in (edge.keep_streams, edge.keep_origins)]
+        rows.append((number, edge.stage, 1, True, False, False, *kept))
+        rows.append((number, edge.reference, 1, False, True, edge.sample == 1, *kept))
+        if edge.sample > 1:
+            rows.append((number, edge.reference, edge.sample, False, False, True, *kept))
     strings = pa.list_(pa.string())
+    kinds = (pa.int32(), pa.string(), pa.int32(), *[pa.bool_()] * 3, strings, strings)
+    names = ("edge", "stage", "sample", "here", "every", "due", "keep_streams", "keep_origins")
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return pa.table([pa.array(*each) for each in zip(columns, kinds, strict=True)], list(names))
+
+
+def _sampled(edges: Sequence[Edge]) -> pa.Table:
     return pa.table(
         {
             "edge": pa.array(range(len(edges)), pa.int32()),
-            "stage": pa.array([edge.stage for edge in edges], pa.string()),
             "reference": pa.array([edge.reference for edge in edges], pa.string()),
             "sample": pa.array([edge.sample for edge in edges], pa.int64()),
-            "keep_streams": pa.array([kept(edge.keep_streams) for edge in edges], strings),
-            "keep_origins": pa.array([kept(edge.keep_origins) for edge in edges], strings),
         }
     )
-
-
-def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):  # of no chunks
-        whole = pa.concat_arrays(whole.chunks) if whole.chunks else pa.array([], pa.string())
-    return whole.dictionary_encode()
 
 
 def _with_lines(
@@ -190,8 +196,8 @@ def _with_lines(
     rows: Ints,
     may_trace: Bools,
 ) -> list[Scope]:
-    names = scopes.stream.take(pa.array(rows)).cast(pa.string())
-    wanted = pa.table({"window": pa.array(scopes.window[rows]), "stream": names})
+    names = [scopes.streams[code] for code in scopes.stream[rows].tolist()]
+    wanted = pa.table({"window": scopes.window[rows], "stream": pa.array(names, pa.string())})
     connection.register("wanted", wanted)
     seen: dict[Key, dict[str, Side]] = {}
     for *key, origin, records, id_sum, id_xor, first, last in ask(
@@ -199,7 +205,7 @@ def _with_lines(
     ).fetchall():
         seen.setdefault(Key(*key), {})[origin] = Side(records, id_sum, id_xor, first, last)
     found = []
-    for row, stream in zip(rows.tolist(), names.to_pylist(), strict=True):
+    for row, stream in zip(rows.tolist(), names, strict=True):
         edge, window = edges[int(scopes.edge[row])], int(scopes.window[row])
         found.append(
             Scope(

@@ -48,20 +48,25 @@ class Hole:
     absent: int
 
 
-def silences(
+def absences(
     connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, view: View, horizon: int, as_of: int
-) -> list[Silence]:
-    """Silence at the source, where it was seen: strong stretches, and weak ones that last."""
+) -> tuple[list[Silence], list[Hole]]:
+    """What the source lacks, where it was seen: silence (strong stretches, and weak ones that
+    last), and sequence numbers passed over up to the last settled window."""
     source, window = pipeline.source.name, pipeline.window
     latest = horizon + 2 * window + pipeline.settle + _DAY
     of = {"source": source, "window": window, "latest": latest}
-    ((paused,),) = ask(connection, "reconcile_pauses", **of).fetchall()
-    if not paused:
-        return []  # most hours; the question below takes longer than all others
-    asked = ask(connection, "reconcile_gaps", **of, horizon=horizon, surprise=SURPRISE)
-    rows = asked.fetchall()
-    found = [_silence(pipeline, view, as_of, row) for row in rows]
-    return _said_once([each for each in found if each is not None])
+    # Most hours everything goes on; the questions below take longer than all others.
+    ((paused, uneven),) = ask(connection, "reconcile_steady", **of).fetchall()
+    quiet, holes = [], []
+    if paused:
+        asked = ask(connection, "reconcile_gaps", **of, horizon=horizon, surprise=SURPRISE)
+        found = [_silence(pipeline, view, as_of, row) for row in asked.fetchall()]
+        quiet = _said_once([each for each in found if each is not None])
+    if uneven:
+        asked = ask(connection, "reconcile_holes", source=source, horizon=horizon)
+        holes = [Hole(*row) for row in asked.fetchall()]
+    return quiet, holes
 
 
 def _silence(pipeline: Pipeline, view: View, as_of: int, row: tuple[Any, ...]) -> Silence | None:
@@ -101,11 +106,3 @@ def _said_once(found: list[Silence]) -> list[Silence]:
 def silent_windows(silence: Silence, window: int) -> list[int]:
     """Starts of its windows; of a very long one the first, which stop the watermark."""
     return list(range(silence.since, silence.until, window)[:_MOST_WINDOWS])
-
-
-def holes(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, horizon: int) -> list[Hole]:
-    """Sequence numbers that are absent at the source, up to the last settled window."""
-    rows = ask(
-        connection, "reconcile_holes", source=pipeline.source.name, horizon=horizon
-    ).fetchall()
-    return [Hole(*row) for row in rows]

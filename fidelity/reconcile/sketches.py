@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fidelity import sketch
+from fidelity.reconcile.parts import UNIT, matched
 
 Ints = NDArray[np.int64]
 
 _KEY = ("stage", "sample", "window", "stream")
-_UNIT = ("stage", "scan", "unit")
 _TYPES = {"sample": pa.int32(), "window": pa.timestamp("us", "UTC")}
 
 
@@ -46,9 +46,9 @@ def sketches(observations: Any, in_force: pa.Table, keys: Sequence[Key]) -> NDAr
     found = np.zeros((len(keys), sketch.BANDS, sketch.CELLS, sketch.WORDS), np.uint64)
     flat = found.reshape(-1, sketch.WORDS)
     for rows in _pieces(observations, wanted):
-        number = _matched(rows, wanted, _KEY)
+        number = matched(rows, wanted, _KEY)
         rows, number = rows.take(pa.array(np.flatnonzero(number >= 0))), number[number >= 0]
-        counts = _matched(rows, in_force, _UNIT) >= 0
+        counts = matched(rows, in_force, UNIT) >= 0
         cells, number = rows["cells"].filter(pa.array(counts)).combine_chunks(), number[counts]
         if len(cells):
             _add(flat, cells, number)
@@ -57,7 +57,7 @@ def sketches(observations: Any, in_force: pa.Table, keys: Sequence[Key]) -> NDAr
 
 def _pieces(observations: Any, wanted: pa.Table) -> Iterator[pa.Table]:
     """What may be wanted, in pieces that memory holds."""
-    columns = [*dict.fromkeys((*_KEY, *_UNIT)), "cells"]
+    columns = [*dict.fromkeys((*_KEY, *UNIT)), "cells"]
     if isinstance(observations, pa.Table):
         yield observations.select(columns)
         return
@@ -67,24 +67,6 @@ def _pieces(observations: Any, wanted: pa.Table) -> Iterator[pa.Table]:
         within &= pc.field(name).isin(pc.unique(wanted[name]))
     for batch in observations.to_batches(columns=columns, filter=within):
         yield pa.table(batch)
-
-
-def _matched(rows: pa.Table, among: pa.Table, names: Sequence[str]) -> Ints:
-    """For each row the row of `among` that has the same values, -1 for none."""
-    if not len(among):
-        return np.full(len(rows), -1)
-    codes, known = np.zeros(len(rows), np.int64), np.ones(len(rows), bool)
-    numbers = np.zeros(len(among), np.int64)
-    for name in names:
-        values = pc.unique(among[name])
-        at = pc.index_in(rows[name], values).fill_null(-1).to_numpy()
-        known &= at >= 0
-        codes = codes * len(values) + at
-        numbers = numbers * len(values) + pc.index_in(among[name], values).to_numpy()
-    order = np.argsort(numbers)
-    place = np.searchsorted(numbers[order], codes).clip(max=len(order) - 1)
-    row = order[place]
-    return np.where(known & (numbers[row] == codes), row, -1)
 
 
 def _add(sums: NDArray[np.uint64], cells: pa.ListArray, number: Ints) -> None:

@@ -59,6 +59,26 @@ class Store:
             StoreError: something else is there, or another pipeline's store, or it cannot be
                 reached.
         """
+        return cls._opened(uri, pipeline, options, create)[0]
+
+    @classmethod
+    def seen(
+        cls,
+        uri: str,
+        pipeline: str,
+        options: Mapping[str, str] | None = None,
+        known_at: int | datetime | None = None,
+    ) -> tuple["Store", Snapshot]:
+        """`open`, without making anything, and `at` in one: the ledger is opened but once."""
+        store, ledger = cls._opened(uri, pipeline, options, create=False)
+        if known_at is not None:
+            return store, store.at(known_at)
+        return store, Snapshot(store.units, store.observations_table, ledger)
+
+    @classmethod
+    def _opened(
+        cls, uri: str, pipeline: str, options: Mapping[str, str] | None, create: bool
+    ) -> tuple["Store", DeltaTable]:
         place = uri.removeprefix("file://").rstrip("/")
         if "://" not in place:
             place = os.path.abspath(place)
@@ -74,8 +94,9 @@ class Store:
             store._refuse_anything_else()
             store.observations_table.create(pipeline, FORMAT)
             store.units.create(pipeline, FORMAT)
-        store._check_owner()
-        return store
+        ledger = store.units.open()
+        store._check_owner(ledger)
+        return store, ledger
 
     @property
     def units(self) -> Table:
@@ -116,8 +137,8 @@ class Store:
                 action="Name a new or empty folder as `store:`.",
             )
 
-    def _check_owner(self) -> None:
-        about = self.units.open().metadata()
+    def _check_owner(self, ledger: DeltaTable) -> None:
+        about = ledger.metadata()
         if about.description != FORMAT:
             raise StoreError(
                 "this is not a store that this version of Fidelity can use.", where=mask(self.uri)

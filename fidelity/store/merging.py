@@ -1,8 +1,10 @@
-"""Merge: the observations of units that never leave the books are kept as one row a scope.
+"""Merge: what a scan's tasks wrote becomes little and few, since every audit to come reads it.
 
-A topic's records and the source's log lines were produced, whatever becomes of them later; so their
-units need not be told apart any more. What is left does not grow with the number of files,
-partitions or scans. Law: what is in force adds up to the same before and after.
+The observations of units that never leave the books are kept as one row a scope: a topic's records
+and the source's log lines were produced, whatever becomes of them later; so their units need not be
+told apart any more. What is left does not grow with the number of files, partitions or scans. Those
+of all other units keep their rows, and are put together into one file.
+Law: what is in force adds up to the same before and after.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +26,18 @@ _AT_ONCE = 16 << 20  # bytes of files whose rows are added up in memory
 def lasting(stage: Stage) -> bool:
     """Whether a unit of the stage, once read, stays in the books for good."""
     return stage.kind == "kafka" or (stage.after is None and stage.record.format != "parquet")
+
+
+def gathered(
+    store: Store, stage: Stage, name: str, rows: Sequence[LedgerRow], files: Sequence[DataFile]
+) -> tuple[list[LedgerRow], list[DataFile]]:
+    """What a scan commits of a stage: merged if the stage is lasting, in few files in any case.
+
+    Args and result are those of `merged`; the files given are not part of the store any more.
+    """
+    if lasting(stage):
+        return merged(store, name, rows, files)
+    return list(rows), _together(store, name, files)
 
 
 def merged(
@@ -52,11 +66,28 @@ def merged(
     return moved, [file for file in written if file is not None]
 
 
-def _one_unit(store: Store, files: Sequence[DataFile], read: set[str], scan: str) -> pa.Table:
+def _together(store: Store, name: str, files: Sequence[DataFile]) -> list[DataFile]:
+    """The same rows in as few files as memory allows."""
+    found: list[DataFile] = []
+    for part in _parts(files):
+        if len(part) == 1:
+            found += part
+            continue
+        rows = _rows_of(store, part).sort_by("window")
+        file = store.write_observations(name, rows.to_batches())
+        found += [file] if file is not None else []
+    return found
+
+
+def _rows_of(store: Store, files: Sequence[DataFile]) -> pa.Table:
     with told(store.uri, "read"):
         filesystem = store.observations_table.filesystem()
         tables = [pq.read_table(file.name, filesystem=filesystem) for file in files]
-    rows = pa.concat_tables(tables).cast(OBSERVATIONS)
+    return pa.concat_tables(tables).cast(OBSERVATIONS)
+
+
+def _one_unit(store: Store, files: Sequence[DataFile], read: set[str], scan: str) -> pa.Table:
+    rows = _rows_of(store, files)
     keys = pc.binary_join_element_wise(rows["scan"], rows["unit"], "\n")
     rows = rows.filter(pc.is_in(keys, pa.array(sorted(read), pa.string())))
     for column, value in (("scan", scan), ("unit", MERGED_UNIT)):
