@@ -4,17 +4,20 @@ Memory is sampled from /proc, the same way for whoever is measured, every 20 ms,
 a look takes long: the kernel holds up who is looked at, at most a twentieth of the time. `pss` is
 the sum over all processes of the tree, where a page shared by n counts 1/n each, so that none
 counts twice; `rss` counts it n times. Files in the page cache that are not mapped belong to nobody.
-Linux only.
+Who looks is a process of its own that has no library loaded: else it would bear a share of those
+that it has in common with whom it looks at. Linux only.
 """
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _EVERY = 0.02  # seconds
@@ -35,15 +38,20 @@ class Ran:
 
 def run(command: Sequence[str], limit: float, environment: dict[str, str] | None = None) -> Ran:
     """Run a command to its end, or kill all of it after `limit` seconds."""
+    watched = subprocess.run(
+        [sys.executable, "-I", "-S", __file__, str(limit), *command],
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Ran(**json.loads(watched.stdout))
+
+
+def _watch(command: Sequence[str], limit: float) -> Ran:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         begun = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-            env=os.environ | (environment or {}),
-        )
+        process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
         most_pss, most_rss, over = 0, 0, False
         while process.poll() is None:
             looked = time.perf_counter()
@@ -82,3 +90,7 @@ def _tree(root: int) -> list[int]:
             for task in os.listdir(f"/proc/{pid}/task"):
                 found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
     return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_watch(sys.argv[2:], float(sys.argv[1])))))

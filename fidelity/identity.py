@@ -159,6 +159,25 @@ def sequences_of(ids: ArrayLike, seed: ArrayLike) -> NDArray[np.uint32]:
     return sequences
 
 
+@njit(cache=True)
+def _run_digest(first: np.int64, records: np.int64, seed: np.uint32) -> tuple[np.uint64, np.uint32]:
+    total, mixed = np.uint64(0), np.uint32(0)
+    for number in range(records):
+        id_ = xxh32_of_u32(np.uint32(first + number), seed)
+        total += np.uint64(id_)
+        mixed ^= id_
+    return total, mixed
+
+
+def run_digest(first: int, last: int, seed: int) -> tuple[int, int]:
+    """What the ids of the numbers first .. last add up to, modulo 2^64, and their exclusive or.
+
+    About a nanosecond an id, and no memory.
+    """
+    total, mixed = _run_digest(np.int64(first), np.int64(last - first + 1), np.uint32(seed))
+    return int(total), int(mixed)
+
+
 def producer_seed(stream: str | bytes, origin: str | bytes) -> int:
     """The seed of one producer. Names are hashed as UTF-8; an empty name is a name.
 
@@ -228,5 +247,6 @@ def id_of_bytes(value: bytes) -> int | None:
 def warm() -> None:
     """Compile the kernels."""
     sequences_of(ids_of([1], 1), 1)
+    run_digest(1, 1, 1)
     u32_of_xxh32(xxh32_of_u32(np.uint32(1), np.uint32(1)), np.uint32(1))
     xxh32_bytes(np.zeros(1, np.uint8), 0, 1, np.uint32(0))

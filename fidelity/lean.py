@@ -6,9 +6,11 @@ scanning and reconciling never do. pyarrow's own allocator keeps what was freed,
 is read, and is no quicker there than the system's.
 """
 
+import os
 import sys
 
 _HEAVY = ("pandas", "scipy")
+_POOL = "ARROW_DEFAULT_MEMORY_POOL"
 
 
 class _NotInstalled:
@@ -24,9 +26,12 @@ def become_lean() -> None:
     """Have nobody find pandas and scipy in this process, and give back memory."""
     if _NotInstalled not in sys.meta_path:
         sys.meta_path.insert(0, _NotInstalled)
+    # What pyarrow reads as it is imported; a pool that is set later serves but part of it.
+    chosen = os.environ.setdefault(_POOL, "system")
     import pyarrow
 
-    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+    if chosen == "system":
+        pyarrow.set_memory_pool(pyarrow.system_memory_pool())
 
 
 def stay_lean_no_more() -> None:

@@ -52,6 +52,13 @@ def test_a_million_consecutive_records_have_a_million_ids_across_the_wrap() -> N
     assert len(np.unique(ids)) == 1_000_000
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_the_digest_of_a_run_is_that_of_its_ids(first: int, records: int, seed: int) -> None:
+    ids = identity.ids_of(np.arange(first, first + records), seed)
+    expected = int(ids.sum(dtype=np.uint64)), int(np.bitwise_xor.reduce(ids))
+    assert identity.run_digest(first, first + records - 1, seed) == expected
+
+
 def test_integers_outside_32_bits_wrap() -> None:
     seed = 0xFFFFFFFF
     assert identity.ids_of([2**32, -1], seed).tolist() == [

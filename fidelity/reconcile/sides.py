@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fidelity.identity import ids_of
+from fidelity.identity import ids_of, run_digest
 
 Ids = NDArray[np.uint32]
 Counts = NDArray[np.int64]
@@ -59,11 +59,7 @@ def is_run(side: Side, seed: int) -> bool:
         return False
     if side.seq_last - side.seq_first + 1 != side.records or side.records > _LONGEST_RUN:
         return False
-    total, mixed = 0, 0
-    for ids in run_ids(side, seed):
-        total += int(ids.sum(dtype=np.uint64))
-        mixed ^= int(np.bitwise_xor.reduce(ids))
-    return (total % _WHOLE, mixed) == (side.id_sum, side.id_xor)
+    return run_digest(side.seq_first, side.seq_last, seed) == (side.id_sum, side.id_xor)
 
 
 def run_ids(side: Side, seed: int) -> Iterator[Ids]:
