@@ -15,7 +15,7 @@ demo: setup  ## Find every planted fault in a pipeline of log files, two Kafka b
 
 test:  ## All tests, against real Kafka brokers, S3 and HDFS servers and Airflow
 	@scripts/setup.sh examples.lakes examples.airflow
-	@$(PYTHON_HERE) -m pytest -n 3 --dist loadgroup $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON_HERE) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check:  ## Lint, format, types, and no address or path of this machine in any file
 	@scripts/setup.sh .venv

@@ -120,7 +120,10 @@ def measure(records: int) -> dict[str, tuple[float, float]]:
     warm()
     scheduler.TINY = 1 << 62  # no worker process: this is the one
     settings = {"log.segment.bytes": str(1 << 30)}
-    with Broker("benchmark", settings) as broker, tempfile.TemporaryDirectory() as folder:
+    with (
+        Broker("benchmark", settings, lasting=True) as broker,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         fill(broker, records)
 
         def new(spec: RecordSpec) -> Callable[[], None]:

@@ -190,7 +190,7 @@ def _kafka(records: int) -> bool:
     from benchmarks.kafka import fill
     from examples.brokers import Broker
 
-    with Broker("benchmark", {"log.segment.bytes": str(1 << 30)}) as broker:
+    with Broker("benchmark", {"log.segment.bytes": str(1 << 30)}, lasting=True) as broker:
         fill(broker, records, TASKS)
         names = ("Kafka, full scan", "Kafka, consume() in tasks")
         return _ratio("Kafka", *(apart(name, broker.address, records) for name in names))

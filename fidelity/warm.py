@@ -1,13 +1,18 @@
 """Compiles the kernels once, so that no audit waits for it: `python -m fidelity.warm`.
 
 Modules with kernels have a `warm()` that calls them on a few records; numba keeps the result. What
-is left is met by a small audit of files with a loss.
+is left is met by a small audit of files with a loss. Then all that commands import is imported,
+whose bytecode Python keeps.
 """
 
 import importlib
 import json
+import pkgutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+import fidelity
 
 MODULES = (
     "fidelity.identity",
@@ -21,6 +26,9 @@ MODULES = (
     "fidelity.stamp.embed",
     "fidelity.dedup.runs",
 )
+_LATE = ("great_expectations", "pyspark.sql", "pyspark.daemon")
+"""Imported only where they are needed, and not installed everywhere."""
+
 _PIPELINE = """
 pipeline: warm
 store: store
@@ -50,5 +58,16 @@ def _audit(folder: Path) -> None:
     audit(load(folder / "pipeline.yaml"), workers=1, engine=Engine())
 
 
+def import_all() -> None:
+    """Import all that a command may import."""
+    for module in pkgutil.walk_packages(fidelity.__path__, "fidelity."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in _LATE:
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
 if __name__ == "__main__":
     warm()
+    import_all()

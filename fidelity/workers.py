@@ -195,8 +195,16 @@ def _nursery(descriptor: int, preload: Sequence[str]) -> None:
     gc.freeze()
     gc.enable()
     children: list[int] = []
+
+    def end(*_: object) -> NoReturn:
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        os._exit(0)  # at once: there is nothing to tidy up
+
     try:
-        signal.signal(signal.SIGTERM, _end)  # until here it ends where it stands
+        # The handler raises nothing: it may come while we end anyway. Until here we end at once.
+        signal.signal(signal.SIGTERM, end)
         while True:
             asked, descriptors, _, _ = socket.recv_fds(calls, 1, 1)
             if asked == _FORK:
@@ -206,14 +214,7 @@ def _nursery(descriptor: int, preload: Sequence[str]) -> None:
             else:
                 return
     finally:
-        for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        os._exit(0)  # at once: there is nothing to tidy up
-
-
-def _end(_signal: int, _frame: object) -> NoReturn:
-    raise SystemExit
+        end()
 
 
 def _fork(calls: socket.socket, descriptor: int, children: list[int]) -> None:

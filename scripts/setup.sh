@@ -99,9 +99,7 @@ install_packages() {
         "$uv" venv --clear --no-project --python "$python" .venv
         echo "$python@$here" >.venv/.python
     fi
-    # Compiled here, once, also where PYTHONDONTWRITEBYTECODE keeps Python from it: each start of
-    # a command would take a second longer.
-    "$uv" pip sync --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock
+    "$uv" pip sync --python .venv/bin/python --require-hashes requirements.lock
     "$uv" pip install --python .venv/bin/python --no-deps --editable .
     echo "$wanted_packages" >.venv/.made-from
 }
@@ -113,8 +111,10 @@ fetch_jars() {
 
 compiling=""
 
+# Python's own bytecode is kept as well, also where PYTHONDONTWRITEBYTECODE is set: each start of a
+# command would take a second longer. That of packages that no command imports is not made.
 compile_kernels() {
-    .venv/bin/python -m fidelity.warm >.build/kernels.log 2>&1 &
+    env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m fidelity.warm >.build/kernels.log 2>&1 &
     compiling=$!
     trap 'kill "$compiling" 2>/dev/null || true' EXIT
     trap 'exit 130' INT TERM

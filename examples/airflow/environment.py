@@ -44,7 +44,7 @@ def _make() -> None:
     base = [uv, "venv", "--clear", "--no-project", "--python", sys.executable, str(ENVIRONMENT)]
     made(base, "make Airflow's environment", advice)
     here = ["--python", str(PYTHON)]
-    sync = [uv, "pip", "sync", *here, "--require-hashes", "--compile-bytecode", str(LOCK)]
+    sync = [uv, "pip", "sync", *here, "--require-hashes", str(LOCK)]
     made(sync, "install Airflow", advice)
     beside = [uv, "pip", "install", *here, "--no-deps", "--editable", str(ROOT)]
     made(beside, "install Fidelity beside Airflow", advice)

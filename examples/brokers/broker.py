@@ -25,6 +25,8 @@ from examples.processes import BUILD, Process, ServerError, free_ports, require
 
 POM = Path(__file__).with_name("pom.xml")
 _JVM = "-XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+_SHORT = "-XX:TieredStopAtLevel=1"
+"""For a short life: to compile for speed would take as long as all else that a broker does."""
 
 _SMALL = {
     # One broker, little memory, nothing replicated, quick to answer.
@@ -74,6 +76,7 @@ class Broker:
         keystore: (PKCS12 file, its password); adds an SSL listener, `ssl_address`.
         joins: a broker whose cluster this one becomes the second member of.
         memory: the heap.
+        lasting: it is to serve for minutes: worth it to compile its code for speed.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class Broker:
         keystore: tuple[Path, str] | None = None,
         joins: Self | None = None,
         memory: str = "384m",
+        lasting: bool = False,
     ) -> None:
         self.name, self.memory = name, memory
+        self._jvm = _JVM if lasting else f"{_JVM} {_SHORT}"
         self._temporary = folder is None
         self.folder = Path(folder or tempfile.mkdtemp(prefix=f"fidelity-{name}-"))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,10 +121,10 @@ class Broker:
         classes = f"{jars()}/*"
         config = self.folder / "server.properties"
         config.write_text("".join(f"{k}={v}\n" for k, v in self._properties().items()))
-        java = f'{require("java", "openjdk-17-jre-headless")} -cp "{classes}" {_JVM}'
+        java = f'{require("java", "openjdk-17-jre-headless")} -cp "{classes}" {self._jvm}'
         script = f'exec {java} -Xms128m -Xmx{self.memory} kafka.Kafka "{config}"'
         if not (self.folder / "data" / "meta.properties").exists():
-            script = f"{java} -XX:TieredStopAtLevel=1 {self._format(config)} && {script}"
+            script = f"{java} {_SHORT} {self._format(config)} && {script}"
         self._process.launch(["/bin/sh", "-c", script])
         return self
 
