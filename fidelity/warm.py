@@ -8,24 +8,30 @@ whose bytecode Python keeps.
 import importlib
 import json
 import pkgutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import fidelity
 
 MODULES = (
+    "fidelity.decode",
+    "fidelity.sources.manifests",
+    "fidelity.sources.text",
     "fidelity.identity",
     "fidelity.sketch",
     "fidelity.observe.observer",
-    "fidelity.decode",
     "fidelity.trace.reread",
     "fidelity.sources.kafka_batches",
-    "fidelity.sources.manifests",
-    "fidelity.sources.text",
     "fidelity.stamp.embed",
     "fidelity.dedup.runs",
 )
+_HALF = 3
+"""So many of them take about as long as the others do."""
+
 _LATE = ("great_expectations", "pyspark.sql", "pyspark.daemon")
 """Imported only where they are needed, and not installed everywhere."""
 
@@ -38,10 +44,14 @@ stages:
 """
 
 
-def warm() -> None:
-    """Compile every kernel that is not in numba's cache."""
-    for name in MODULES:
+def warm(modules: Sequence[str] = MODULES) -> None:
+    """Compile every kernel of some modules that is not in numba's cache."""
+    for name in modules:
         importlib.import_module(name).warm()
+
+
+def try_out() -> None:
+    """Compile what is left, by a small audit."""
     with tempfile.TemporaryDirectory(prefix="fidelity-warm-") as folder:
         _audit(Path(folder))
 
@@ -68,6 +78,18 @@ def import_all() -> None:
             importlib.import_module(name)
 
 
-if __name__ == "__main__":
-    warm()
+def main(modules: Sequence[str]) -> int:
+    """Compile modules' kernels; without modules all, in two processes, and all else."""
+    if modules:
+        warm(modules)
+        return 0
+    other = subprocess.Popen([sys.executable, "-m", "fidelity.warm", *MODULES[_HALF:]])
+    warm(MODULES[:_HALF])
     import_all()
+    status = other.wait()
+    try_out()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
