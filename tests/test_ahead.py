@@ -5,15 +5,36 @@ from collections.abc import Generator
 
 import pytest
 
+from fidelity.sources import ahead as module
 from fidelity.sources.ahead import Ahead
 
 
+@pytest.fixture(params=[True, False], ids=["cores to spare", "none"])
+def spare(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(module, "_cores_to_spare", request.param)
+    return bool(request.param)
+
+
+def test_a_thread_is_started_where_there_are_cores_to_spare(spare: bool) -> None:
+    made_by = []
+
+    def items() -> Generator[int]:
+        for n in range(3):
+            made_by.append(threading.current_thread())
+            yield n
+
+    assert list(Ahead(items())) == [0, 1, 2]
+    assert (set(made_by) == {threading.current_thread()}) is not spare
+
+
+@pytest.mark.usefixtures("spare")
 def test_the_items_are_the_generators_items_in_their_order() -> None:
     assert list(Ahead(one for one in range(100))) == list(range(100))
     assert list(Ahead(one for one in range(0))) == []
     assert list(Ahead(one for one in range(1))) == [0]
 
 
+@pytest.mark.usefixtures("spare")
 def test_an_error_comes_where_its_item_would_have_come() -> None:
     def broken(good: int) -> Generator[int]:
         yield from range(good)

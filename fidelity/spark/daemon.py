@@ -9,6 +9,8 @@ import importlib
 import os
 from zipimport import zipimporter
 
+from fidelity.sources.ahead import no_cores_to_spare
+
 MODULES = (
     "fidelity.decode",
     "fidelity.observe.observer",
@@ -31,6 +33,7 @@ def prepare() -> None:
     # Spark has modules looked for anew before each task, and Python reads the directory of each zip
     # file again for that, pyspark's own among them: a tenth of a second a task.
     zipimporter.invalidate_caches = _unchanged  # type: ignore[assignment, method-assign]
+    no_cores_to_spare()  # each task has one core
     gc.freeze()
     gc.enable()
 
