@@ -211,7 +211,8 @@ def main() -> int:
     if given.records:
         folder = str(data(given.folder / f"json-{given.records}", given.records, PARTS))
         names = ("JSON, full scan", "JSON, spark.read.json")
-        within &= _ratio("JSON", *(apart(name, folder, given.records) for name in names))
+        scan, own = (apart(name, folder, given.records) for name in names)
+        within &= _ratio("JSON", scan, own)
     if given.kafka:
         within &= _kafka(given.kafka)
     return 0 if within else 1

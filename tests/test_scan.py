@@ -18,7 +18,7 @@ from fidelity.config.model import ENGINE_VARIABLE
 from fidelity.errors import ConfigError, StoreError
 from fidelity.scan import scan
 from fidelity.scheduler import grouped
-from fidelity.store import Store
+from fidelity.store import Store, merging
 from fidelity.units import LOOKED, LedgerRow, Unit
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -89,6 +89,21 @@ def test_the_sums_do_not_depend_on_tasks_workers_and_commits(
     store = opened(made)
     scan(made, store, workers=2)
     assert in_force(store) == expected
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_what_many_tasks_wrote_is_put_into_one_file_if_it_is_little(
+    logs: Path, monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    made = pipeline(logs, source="", sink="source/*.jsonl")
+    expected = fresh(made)
+    monkeypatch.setattr(scheduler, "TINY", 0)
+    monkeypatch.setattr(scheduler, "SMALLEST_TASK", 1)
+    monkeypatch.setattr(merging, "_AT_ONCE", merging._AT_ONCE if few else 1)
+    store = opened(made)
+    scan(made, store, workers=2)
+    assert in_force(store) == expected
+    assert len(data_files(store)) == (2 if few else 6)  # of 3 files at either stage
 
 
 def test_units_that_never_leave_the_books_are_kept_as_one(logs: Path) -> None:

@@ -3,7 +3,7 @@
 The observations of units that never leave the books are kept as one row a scope: a topic's records
 and the source's log lines were produced, whatever becomes of them later; so their units need not be
 told apart any more. What is left does not grow with the number of files, partitions or scans. Those
-of all other units keep their rows, and are put together into one file.
+of all other units keep their rows, and are put together into one file if they are few.
 Law: what is in force adds up to the same before and after.
 """
 
@@ -31,7 +31,7 @@ def lasting(stage: Stage) -> bool:
 def gathered(
     store: Store, stage: Stage, name: str, rows: Sequence[LedgerRow], files: Sequence[DataFile]
 ) -> tuple[list[LedgerRow], list[DataFile]]:
-    """What a scan commits of a stage: merged if the stage is lasting, in few files in any case.
+    """What a scan commits of a stage: merged if the stage is lasting, else in fewer files.
 
     Args and result are those of `merged`; the files given are not part of the store any more.
     """
@@ -67,16 +67,12 @@ def merged(
 
 
 def _together(store: Store, name: str, files: Sequence[DataFile]) -> list[DataFile]:
-    """The same rows in as few files as memory allows."""
-    found: list[DataFile] = []
-    for part in _parts(files):
-        if len(part) == 1:
-            found += part
-            continue
-        rows = _rows_of(store, part).sort_by("window")
-        file = store.write_observations(name, rows.to_batches())
-        found += [file] if file is not None else []
-    return found
+    """The same rows in one file, if they are few; more are left to a compaction."""
+    if len(files) < 2 or sum(file.bytes for file in files) > _AT_ONCE:
+        return list(files)
+    rows = _rows_of(store, files).sort_by("window")
+    file = store.write_observations(name, rows.to_batches())
+    return [file] if file is not None else []
 
 
 def _rows_of(store: Store, files: Sequence[DataFile]) -> pa.Table:
