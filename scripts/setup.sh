@@ -104,25 +104,32 @@ install_packages() {
     echo "$wanted_packages" >.venv/.made-from
 }
 
+fetching="" compiling=""
+trap 'kill $fetching $compiling 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+
+# It needs no packages, so it goes on while those are installed.
 fetch_jars() {
-    .venv/bin/python -m examples.brokers.broker
-    cksum <examples/brokers/pom.xml >.build/kafka/.made-from
+    "$python" -m examples.brokers.broker >.build/jars.log 2>&1 &
+    fetching=$!
 }
 
-compiling=""
+jars_fetched() {
+    wait "$fetching" || { fetching=""; cat .build/jars.log; return 1; }
+    fetching=""  # its number may be another process's by now
+    cksum <examples/brokers/pom.xml >.build/kafka/.made-from
+}
 
 # Python's own bytecode is kept as well, also where PYTHONDONTWRITEBYTECODE is set: each start of a
 # command would take a second longer. That of packages that no command imports is not made.
 compile_kernels() {
     env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m fidelity.warm >.build/kernels.log 2>&1 &
     compiling=$!
-    trap 'kill "$compiling" 2>/dev/null || true' EXIT
-    trap 'exit 130' INT TERM
 }
 
 kernels_compiled() {
-    wait "$compiling" || { cat .build/kernels.log; return 1; }
-    trap - EXIT INT TERM  # its number may be another process's by now
+    wait "$compiling" || { compiling=""; cat .build/kernels.log; return 1; }
+    compiling=""
     echo "$wanted_kernels" >.build/kernels.made-from
 }
 
@@ -136,10 +143,11 @@ fi
 have_jars || steps=$((steps + 1))
 have_kernels || steps=$((steps + 1))
 [ "$steps" -eq 0 ] || say "Setting up in $here (once; nothing is installed outside it)"
+have_jars || fetch_jars
 have_packages || have_uv || run "Fetching uv" fetch_uv
 have_packages || run "Installing the Python packages of requirements.lock" install_packages
 have_kernels || compile_kernels
-have_jars || run "Fetching Kafka's jars with Maven" fetch_jars
+[ -z "$fetching" ] || run "Fetching Kafka's jars with Maven" jars_fetched
 for module in "$@"; do
     .venv/bin/python -m "$module"
 done

@@ -200,6 +200,10 @@ def test_commits_at_once_all_count_once(bucket: Lake) -> None:
     assert counted(store) == 3 * times
 
 
+# Each engine and each kind of lake once: what is tested is the store's, whoever scans.
+@pytest.mark.parametrize(
+    ("engine", "lake"), [("local", "bucket"), ("spark", "folder")], indirect=True
+)
 def test_scans_of_one_stage_at_once_count_everything_once(lake: Lake) -> None:
     record = RecordSpec(format="json")
     made = Pipeline(

@@ -76,7 +76,7 @@ RUNS = st.lists(
 
 
 @given(runs=RUNS, many=st.sampled_from([2, 3, 24]))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_the_current_truth_of_a_window_is_what_the_newest_run_says_of_it(
     runs: list[Any], many: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
