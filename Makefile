@@ -14,7 +14,7 @@ demo: setup  ## Find every planted fault in a pipeline of log files, two Kafka b
 	@$(PYTHON_HERE) -m examples.demo
 
 test:  ## All tests, against real Kafka brokers, S3 and HDFS servers and Airflow
-	@scripts/setup.sh examples.lakes examples.airflow
+	@scripts/setup.sh examples.lakes -- examples.airflow
 	@env -u PYTHONDONTWRITEBYTECODE $(PYTHON_HERE) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check:  ## Lint, format, types, and no address or path of this machine in any file

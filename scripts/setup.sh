@@ -1,6 +1,7 @@
 #!/bin/sh
 # Sets up .venv, Kafka's jars and the compiled kernels; does only what is not done yet. Modules that
-# are named are run besides, to set up more: the kernels compile meanwhile. `.venv`: that alone.
+# are named are run besides, to set up more: those before `--` while packages are installed, so they
+# must need none, the others while the kernels compile. `.venv`: that alone.
 # Nothing is installed outside this folder. PYTHON=... chooses another interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -88,6 +89,10 @@ run() {
 
 fetch_uv() {
     rm -rf .build/uv
+    if "$python" -m pip --version; then
+        "$python" -m pip install --quiet --disable-pip-version-check --target .build/uv 'uv>=0.9'
+        return
+    fi
     "$python" -m venv .build/uv
     .build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 }
@@ -108,16 +113,21 @@ fetching="" compiling=""
 trap 'kill $fetching $compiling 2>/dev/null || true' EXIT
 trap 'exit 130' INT TERM
 
-# It needs no packages, so it goes on while those are installed.
-fetch_jars() {
-    "$python" -m examples.brokers.broker >.build/jars.log 2>&1 &
-    fetching=$!
+# Needs no packages, so it goes on while those are installed.
+begin_fetching() {
+    {
+        "$python" -m examples.brokers.broker || exit 1
+        cksum <examples/brokers/pom.xml >.build/kafka/.made-from
+        for module in $early; do
+            "$python" -m "$module" || exit 1
+        done
+    } >.build/fetched.log 2>&1 &
+    fetching=$! begun=yes
 }
 
-jars_fetched() {
-    wait "$fetching" || { fetching=""; cat .build/jars.log; return 1; }
+fetched() {
+    wait "$fetching" || { fetching=""; cat .build/fetched.log; return 1; }
     fetching=""  # its number may be another process's by now
-    cksum <examples/brokers/pom.xml >.build/kafka/.made-from
 }
 
 # Python's own bytecode is kept as well, also where PYTHONDONTWRITEBYTECODE is set: each start of a
@@ -140,14 +150,24 @@ if [ "${1:-}" = .venv ]; then
     have_kernels() { true; }
     shift
 fi
-have_jars || steps=$((steps + 1))
+early=""
+while [ "${1:---}" != -- ]; do early="$early $1"; shift; done
+[ $# -eq 0 ] || shift
+jars="" begun=""
+have_jars || jars=missing
+[ -z "$jars" ] || steps=$((steps + 1))
 have_kernels || steps=$((steps + 1))
 [ "$steps" -eq 0 ] || say "Setting up in $here (once; nothing is installed outside it)"
-have_jars || fetch_jars
+[ -z "$jars$early" ] || begin_fetching
 have_packages || have_uv || run "Fetching uv" fetch_uv
 have_packages || run "Installing the Python packages of requirements.lock" install_packages
 have_kernels || compile_kernels
-[ -z "$fetching" ] || run "Fetching Kafka's jars with Maven" jars_fetched
+if [ -n "$jars" ]; then
+    run "Fetching jars with Maven, building servers" fetched
+elif [ -n "$fetching" ] && ! fetched >&2; then
+    exit 2
+fi
+[ -z "$begun" ] || sed 's/^/      /' .build/fetched.log >&2
 for module in "$@"; do
     .venv/bin/python -m "$module"
 done

@@ -308,7 +308,7 @@ def test_a_sum_wraps_at_two_to_the_64() -> None:
 CELLS = OBSERVATIONS.field("cells").type
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.integers(-(2**53) + 10, 2**53 - 10) | st.integers(-40, 40))
 def test_a_lag_lies_within_its_bucket(lag: int) -> None:
     bucket = int(groups.lag_bucket(lag))

@@ -62,7 +62,7 @@ plain_names = st.text(string.ascii_letters + string.digits + " -_.", min_size=1,
         max_size=30,
     )
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_every_json_object_with_plain_member_names_is_taken(
     made: list[tuple[dict[str, object], str, bool]],
 ) -> None:
@@ -83,7 +83,7 @@ FRAGMENTS = [
 
 
 @given(st.lists(st.lists(st.sampled_from(FRAGMENTS), max_size=14), min_size=20, max_size=60))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_fragments_in_any_order_mean_the_same_to_the_scanner_and_to_the_sql(
     pieces: list[list[str]],
 ) -> None:
@@ -95,7 +95,7 @@ def test_fragments_in_any_order_mean_the_same_to_the_scanner_and_to_the_sql(
 
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=50))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_any_bytes_mean_the_same_to_the_scanner_and_to_the_sql(lines: list[bytes]) -> None:
     agree(lines, TEXT)
     agree([b'{"fid":"' + line + b'"}' for line in lines], spec())
@@ -113,7 +113,7 @@ doubles = st.floats(0, 3e18).map(repr) | st.integers(0, 2**33).flatmap(
     st.lists(numbers | doubles, min_size=20, max_size=60),
     st.sampled_from(["auto", "s", "ms", "us", "ns"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_a_number_is_the_same_time_to_the_scanner_and_to_the_sql(
     written: list[str], unit: str
 ) -> None:
@@ -136,7 +136,7 @@ times = st.from_regex(
 
 
 @given(st.lists(times, min_size=20, max_size=60))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_an_iso_time_is_the_same_to_the_scanner_and_to_the_sql(written: list[str]) -> None:
     agree([json.dumps(GOOD | {"ts": one}).encode() for one in written], spec())
     tail = " stream=app origin=h1 fid=0000002a"
@@ -144,7 +144,7 @@ def test_an_iso_time_is_the_same_to_the_scanner_and_to_the_sql(written: list[str
 
 
 @given(st.lists(st.binary(max_size=9), min_size=20, max_size=60))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_given_bytes_mean_the_same_to_the_kernel_and_to_the_sql(given_bytes: list[bytes]) -> None:
     for encoding in ("auto", "hex", "int", "sequence", "opaque"):
         names = Names()

@@ -125,7 +125,7 @@ LINE = st.one_of(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=70)
 @given(st.lists(LINE, max_size=8), st.booleans())
 def test_text_without_the_ids_is_what_it_was(lines: list[bytes], newline: bool) -> None:
     data = b"\n".join(lines) + b"\n" * newline
@@ -177,7 +177,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return raw.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
-@settings(max_examples=200)
+@settings(max_examples=130)
 @given(st.lists(mutated(), min_size=1, max_size=6))
 @example([b'{"a":"\xed\xa0\x80"}'])
 def test_only_records_are_stamped_and_they_stay_the_same_record(lines: list[bytes]) -> None:
