@@ -116,7 +116,7 @@ trap 'exit 130' INT TERM
 # Needs no packages, so it goes on while those are installed.
 begin_fetching() {
     {
-        "$python" -m examples.brokers.broker || exit 1
+        "$python" -W ignore -m examples.brokers.broker >/dev/null || exit 1
         cksum <examples/brokers/pom.xml >.build/kafka/.made-from
         for module in $early; do
             "$python" -m "$module" || exit 1
