@@ -22,10 +22,12 @@ class QuestionError(Exception):
 
 _UNREAD = "get_next failed(): "
 """What DuckDB says where Arrow could not read on."""
+_CALLS = "Detail: Python exception: "
+"""What Arrow says before the calls that led to an error in a stream of ours."""
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
+    return " ".join(str(error).partition(_CALLS)[0].split())[:400]
 
 
 @cache

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from audits import LAKE, SOURCE, Folder, lines
 
+from fidelity.store import snapshot
+
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 ALL = (60, 60, 0, 0, 0, 0)
 
@@ -124,6 +126,21 @@ def test_a_damaged_store_is_told_and_nothing_is_reckoned_with_it(
     found = audited.run("audit")
     assert (found.status, found.out) == (2, "")
     assert "Restore it from a copy, or name a new `store:` and scan everything again." in found.err
+
+
+@pytest.mark.parametrize(
+    "damage", [_junk("observations/*.parquet"), _gone("observations/*.parquet")]
+)
+def test_damage_among_observations_too_many_for_memory_is_told_without_our_calls(
+    audited: Folder, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(snapshot, "_FEW", 0)
+    damage(audited.path / "store")
+    found = audited.run("reconcile")
+    assert (found.status, found.out) == (2, "")
+    assert "the store cannot be read" in found.err
+    assert "Restore it from a copy" in found.err
+    assert "Traceback" not in found.err
 
 
 def test_a_damaged_run_is_told_and_the_store_goes_on(audited: Folder) -> None:
