@@ -89,10 +89,11 @@ run() {
 
 fetch_uv() {
     rm -rf .build/uv
-    if "$python" -m pip --version; then
-        "$python" -m pip install --quiet --disable-pip-version-check --target .build/uv 'uv>=0.9'
+    # Quicker than an environment; but pip may be missing, or told to work in environments only.
+    if "$python" -m pip install --quiet --disable-pip-version-check --target .build/uv 'uv>=0.9'; then
         return
     fi
+    rm -rf .build/uv
     "$python" -m venv .build/uv
     .build/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 }

@@ -30,7 +30,7 @@ from fidelity.reconcile.standing import standing
 from fidelity.store import OBSERVATION_FILE, UNITS_FILE, Store
 from fidelity.store.delta import Conflict, DataFile, Table
 from fidelity.store.ledger import table_of
-from fidelity.store.merging import lasting, merged
+from fidelity.store.merging import lasting, merged, rows_in
 from fidelity.store.snapshot import Snapshot
 from fidelity.store.storage import told
 from fidelity.trace import traces
@@ -166,7 +166,7 @@ def _rewrite_observations(store: Store, everything: bool) -> None:
     doomed: list[str] = []
     written: list[DataFile] = []
     for files in _work(store, _files(opened), dead):
-        rows = pa.concat_tables([_read(store, file) for file in files])
+        rows = rows_in(store, [file.data for file in files])
         rows = rows.filter(pc.invert(dead.among(rows)))
         name = f"compact-{secrets.token_hex(8)}.parquet"
         new = store.observations_table.write(
@@ -295,7 +295,7 @@ def _files(table: DeltaTable) -> list[_File]:
     ]
 
 
-def _read(store: Store, file: _File, columns: list[str] | None = None) -> pa.Table:
+def _read(store: Store, file: _File, columns: list[str]) -> pa.Table:
     filesystem = store.observations_table.filesystem()
     with told(store.uri, "read"):
         return pq.read_table(file.data.name, columns=columns, filesystem=filesystem)

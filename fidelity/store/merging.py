@@ -70,12 +70,13 @@ def _together(store: Store, name: str, files: Sequence[DataFile]) -> list[DataFi
     """The same rows in one file, if they are few; more are left to a compaction."""
     if len(files) < 2 or sum(file.bytes for file in files) > _AT_ONCE:
         return list(files)
-    rows = _rows_of(store, files).sort_by("window")
+    rows = rows_in(store, files).sort_by("window")
     file = store.write_observations(name, rows.to_batches())
     return [file] if file is not None else []
 
 
-def _rows_of(store: Store, files: Sequence[DataFile]) -> pa.Table:
+def rows_in(store: Store, files: Iterable[DataFile]) -> pa.Table:
+    """All observations of some data files."""
     with told(store.uri, "read"):
         filesystem = store.observations_table.filesystem()
         tables = [pq.read_table(file.name, filesystem=filesystem) for file in files]
@@ -83,7 +84,7 @@ def _rows_of(store: Store, files: Sequence[DataFile]) -> pa.Table:
 
 
 def _one_unit(store: Store, files: Sequence[DataFile], read: set[str], scan: str) -> pa.Table:
-    rows = _rows_of(store, files)
+    rows = rows_in(store, files)
     keys = pc.binary_join_element_wise(rows["scan"], rows["unit"], "\n")
     rows = rows.filter(pc.is_in(keys, pa.array(sorted(read), pa.string())))
     for column, value in (("scan", scan), ("unit", MERGED_UNIT)):
