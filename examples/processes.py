@@ -7,7 +7,9 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import itertools
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -165,12 +167,49 @@ class Process:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Loopback ports that nobody listens on, kept for this process until it ends.
+
+    Raises:
+        ServerError: there are not so many.
+    """
+    ports = list(_lasting_ports())
+    random.shuffle(ports)
+    found = list(itertools.islice(filter(_kept, ports), count))
+    if len(found) < count:
+        raise ServerError(f"This machine has no {count} free ports on 127.0.0.1.")
+    return found
+
+
+_KEPT: list[socket.socket] = []
+
+
+def _kept(port: int) -> bool:
+    """Keep a port, unless somebody listens there or keeps it.
+
+    It is kept by a UDP socket of the same number, which no server of ours needs: other processes
+    that look for ports see it, and it is gone with this process however that ends.
+    """
+    keeper = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        keeper.bind(("127.0.0.1", port))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        keeper.close()
+        return False
+    _KEPT.append(keeper)
+    return True
+
+
+def _lasting_ports() -> Sequence[int]:
+    """Ports that the system gives to nobody's outgoing connections.
+
+    A server that takes 20 s to start finds any other port taken by some client now and then.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first, last = map(int, given.read_text().split()) if given.exists() else (49_152, 65_535)
+    below, above = range(10_000, first), range(last + 1, 65_536)
+    return max(below, above, key=len) or range(10_000, 65_536)
 
 
 def die_with_parent() -> Callable[[], None] | None:

@@ -141,8 +141,7 @@ def scheduled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduled]:
     backfill = ["backfill", "create", "--dag-id", "day", "--max-active-runs", "1"]
     last = DAY + timedelta(hours=HOURS - 1)
     airflow.command(*backfill, "--from-date", f"{DAY:%FT%T}", "--to-date", f"{last:%FT%T}")
-    with warm_steps.start(home, python) as warm, airflow:
+    with warm_steps.running(home, python), airflow:
         told = Scheduled(airflow, data, notes)
         told.unpause("day")
         yield told
-        warm.kill()

@@ -44,7 +44,7 @@ from fidelity.report.opentsdb import points
 from fidelity.report.terminal import render as print_report
 from fidelity.steps import Interval
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = pytest.mark.timeout(900)
 
 HEAVY = ("pyarrow", "duckdb", "numba", "pandas", "pyspark", "great_expectations", "deltalake")
 PARSE = f"""

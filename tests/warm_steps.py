@@ -5,6 +5,7 @@ other tests take. So those of some DAGs are forked from one process; what they d
 own, with the task's own streams. All other DAGs' steps are started as ever.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -14,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
 
@@ -44,14 +46,18 @@ def program(folder: Path, python: Path, *dags: str) -> Path:
     return file
 
 
-def start(folder: Path, python: Path) -> "Popen[bytes]":
-    """The process that forks. It answers when this returns."""
+@contextlib.contextmanager
+def running(folder: Path, python: Path) -> Iterator[None]:
+    """The process that forks, which answers by then."""
     place = folder / "warm.socket"
-    process = Popen([python, __file__, str(place), str(os.getpid())])
-    while not place.exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    return process
+    with Popen([python, __file__, str(place), str(os.getpid())]) as process:
+        try:
+            while not place.exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            yield
+        finally:
+            process.kill()
 
 
 def serve(place: str, parent: int) -> None:

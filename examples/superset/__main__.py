@@ -20,6 +20,7 @@ import zipfile
 from pathlib import Path
 
 from examples import hours
+from examples.processes import free_ports
 from fidelity.publish import publish
 from fidelity.star import Place, catalogue
 
@@ -46,7 +47,7 @@ def main() -> int:
     _import(star)
     if asked.setup_only:
         return 0
-    return _serve(asked.port or _free_port(), password)
+    return _serve(asked.port or free_ports(1)[0], password)
 
 
 def _serve(port: int, password: str) -> int:
@@ -168,12 +169,6 @@ def _superset(*arguments: str) -> None:
     if done.returncode:
         sys.stderr.write(log.read_text("utf-8", "replace")[-3000:])
         raise SystemExit(f"superset {arguments[0]} failed; its log: {log}")
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 if __name__ == "__main__":
