@@ -106,7 +106,7 @@ def scan(
     # A stage is looked at after what it comes from: what it lacks then was there before.
     chosen = [stage for stage in pipeline.stages if not wanted or stage.name in wanted]
     now = max(time.time_ns() // 1000, as_of or 0)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"  # see looks
+    name = f"{_now()}-{secrets.token_hex(4)}"
     most = workers or pipeline.workers
     written: set[str] = set()
     committed: set[str] = set()
@@ -142,6 +142,9 @@ class _Look:
     now: int
     progress: Progress | None
     round: int = 0
+    scan_of_round: str = field(init=False)
+    """A unit that is read twice in one scan is observed under two names, so it counts once; and what
+    was there when a stage was looked at again may not have been there for the stages after it."""
     ledger: list[LedgerRow] = field(default_factory=list)
     planned: Plan = field(default_factory=Plan)
     done: dict[str, tuple[LedgerRow, DataFile | None]] = field(default_factory=dict)  # by unit key
@@ -150,6 +153,9 @@ class _Look:
     bytes_planned: int = 0
     bytes_done: int = 0
     told: StageScan | None = None
+
+    def __post_init__(self) -> None:
+        self.scan_of_round = self.scan
 
     def plan(self, work: Scheduler) -> list[ScanTask]:
         """Look at the stage; what is new and was not read in an earlier round, as tasks."""
@@ -187,7 +193,7 @@ class _Look:
     def settle(self, work: Scheduler, written: set[str], committed: set[str]) -> None:
         """Commit, once all tasks are done; note the files written, and those that count."""
         while self.waiting == 0 and self.told is None:
-            rows, files = gathered(self.store, self.stage, self._scan_of_round, *self._outcome())
+            rows, files = gathered(self.store, self.stage, self.scan_of_round, *self._outcome())
             based_on = max((row.commit for row in self.ledger), default=0)
             try:
                 commit = self.store.commit(self.scan, self.stage.name, rows, files, based_on)
@@ -201,6 +207,7 @@ class _Look:
 
     def _go_round(self) -> None:
         self.round += 1
+        self.scan_of_round = f"{self.scan}-{_now()}"
         if self.round == _ROUNDS:
             raise StoreError(
                 f"other scans of stage `{self.stage.name}` come in between again and again.",
@@ -229,11 +236,11 @@ class _Look:
         status: Status = "read" if self.error is None else "unreadable"
         reason = "" if self.error is None else mask(str(self.error))
         unit = Unit(self.stage.name, LOOKED, "stage", "", 0, 0)
-        return LedgerRow(unit, status, self._scan_of_round, self.now, self._spec, reason=reason)
+        return LedgerRow(unit, status, self.scan_of_round, self.now, self._spec, reason=reason)
 
     def _signed(self, row: LedgerRow) -> LedgerRow:
         return replace(
-            row, scan=self._scan_of_round, spec=self._spec, scanned_at=max(row.scanned_at, self.now)
+            row, scan=self.scan_of_round, spec=self._spec, scanned_at=max(row.scanned_at, self.now)
         )
 
     def _bounded(self, row: LedgerRow, planned: Unit) -> Iterator[LedgerRow]:
@@ -252,7 +259,7 @@ class _Look:
 
     def _task(self, units: list[Unit]) -> ScanTask:
         return ScanTask(
-            self._scan_of_round,
+            self.scan_of_round,
             self.now,
             self._spec,
             self.stage,
@@ -286,10 +293,10 @@ class _Look:
     def _spec(self) -> str:
         return self.stage.record.digest(self.pipeline.window)
 
-    @property
-    def _scan_of_round(self) -> str:
-        """A unit that is read twice in one scan is observed under two names, so it counts once."""
-        return f"{self.scan}-{self.round}" if self.round else self.scan
+
+def _now() -> str:
+    """For the names of scans, see looks."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
 
 
 def _hides_claims(row: LedgerRow) -> bool:

@@ -1,5 +1,6 @@
 """Compacting a store: fewer files and rows, nothing dead, and the same sums to the last bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -8,6 +9,8 @@ from scans import LATER, append, data_files, in_force, lines, opened, pipeline, 
 
 from fidelity.config import Pipeline
 from fidelity.errors import StoreError
+from fidelity.reconcile import reconcile
+from fidelity.report import Books
 from fidelity.scan import scan
 from fidelity.store import DataFile, Store
 from fidelity.store import compact as compacting
@@ -196,3 +199,91 @@ def test_of_two_compactions_at_once_the_later_gives_way(
     with pytest.raises(StoreError, match="compacted by somebody else"):
         compact(settled(made), store)
     assert in_force(store) == before
+
+
+def books(made: Pipeline) -> tuple[Books, ...]:
+    """The report's totals, without what names the run."""
+    ledger = [row for stage in made.stages for row in opened(made).ledger(stage.name)]
+    return reconcile(made, ledger, opened(made).observations(), as_of=LATER, run="r").stages
+
+
+def grown(made: Pipeline, folder: Path, number: int, *names: str) -> None:
+    """One more file of records at some stages, and a scan of these."""
+    for name in names:
+        append(folder / name / f"{number}.jsonl", lines("h1", 200 * number, 200))
+    scan(made, opened(made), names, as_of=LATER)
+
+
+def test_what_an_earlier_compaction_put_into_one_file_is_merged(tmp_path: Path) -> None:
+    """Scans that are too young to be merged get into one data file, and are merged by the next."""
+    made = pipeline(tmp_path, source="", sink="")
+    for n in (0, 1):
+        grown(made, tmp_path, n, "source", "sink")
+    compact(made, opened(made))
+    assert len(opened(made).observations_table.names(opened(made).observations_table.open())) == 2
+    grown(made, tmp_path, 2, "source", "sink")
+    before = in_force(opened(made))
+    compact(settled(made), opened(made))
+    assert in_force(opened(made)) == before
+    assert len({row.scan for row in opened(made).ledger("source")}) == 2  # and the look's own
+
+
+def test_the_order_of_what_was_seen_stays(made: Pipeline) -> None:
+    """Which file was where, and what a truncated topic holds, depends on it."""
+    store = opened(made)
+    before = {row.unit.key: row.commit for row in store.ledger("source")}
+    frontier = store.frontier("source")
+    compact(settled(made), store)
+    assert {row.unit.key: row.commit for row in store.ledger("source")} == before
+    assert store.frontier("source") == frontier
+
+
+def test_a_unit_that_changes_meanwhile_keeps_its_own_observations(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(made)
+    step, before = compacting._rewrite_ledger, in_force(store)
+    first = min(row.scan for row in store.ledger("source") if row.tally.records)
+    rows = [row for row in store.ledger("source") if row.scan == first]
+
+    def disturbed(*given: object) -> None:
+        monkeypatch.setattr(compacting, "_rewrite_ledger", step)
+        gone = [replace(row, scan="another", status="unreadable") for row in rows]
+        store.commit("another", "source", gone, [], store.frontier("source"))
+        step(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compacting, "_rewrite_ledger", disturbed)
+    compact(settled(made), store)
+    lost = sum(int(str(each["records"])) for each in before) - records(store)
+    assert lost == sum(row.tally.records for row in rows) > 0
+
+
+def test_a_loss_stays_one_where_later_scans_looked_at_the_source_alone(tmp_path: Path) -> None:
+    """What was read after the last look at a sink is unaudited; what was read before it is lost."""
+    made = pipeline(tmp_path, source="", sink="")
+    append(tmp_path / "source" / "0.jsonl", lines("h1", 5_000, 7))
+    grown(made, tmp_path, 0, "source", "sink")
+    grown(made, tmp_path, 1, "source", "sink")
+    grown(made, tmp_path, 50, "source")
+    before = books(made)
+    assert [(total.lost, total.unaudited) for total in before] == [(0, 0), (7, 200)]
+    compact(settled(made), opened(made))
+    assert books(made) == before
+
+
+def test_a_sample_that_came_later_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    made = pipeline(tmp_path, source="", sink="")
+    grown(made, tmp_path, 0, "source", "sink")
+    sampled = made.stages[1].model_copy(update={"sample": 4})
+    made = made.model_copy(update={"stages": (made.stages[0], sampled)})
+    append(tmp_path / "source" / "1.jsonl", lines("h2", 0, 50))
+    grown(made, tmp_path, 2, "source", "sink")
+    before = in_force(opened(made))
+    window = before[0]["window"]
+    assert {row["sample"] for row in before if row["window"] == window} == {1, 4}
+    compact(settled(made), opened(made))
+    after = in_force(opened(made))
+    assert {row["sample"] for row in after if row["window"] == window} == {1}
+    assert [row for row in after if row["sample"] == 1] == [
+        row for row in before if row["sample"] == 1
+    ]

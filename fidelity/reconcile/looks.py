@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fidelity.reconcile.coverage import in_force
 from fidelity.units import LOOKED, LedgerRow
 
-_BEGAN = re.compile(r"(?:merged:)?(?:compact-)?(\d{8}T[\d.]+)-")
+_TIME = re.compile(r"\d{8}T[\d.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ def looks_of(ledger: Sequence[LedgerRow]) -> Looks:
 
 
 def began(scan: str) -> str:
-    """When a scan began, as its name says it: such words sort by time. "" if it does not."""
-    found = _BEGAN.match(scan)
-    return found[1] if found else ""
+    """When a scan began, or began anew since another was first, as its name says it: such words
+    sort by time. "" if it does not."""
+    return max(_TIME.findall(scan), default="")
 
 
 def _times(row: LedgerRow) -> tuple[int, int]:

@@ -4,18 +4,20 @@ Each step leaves the store as good as it found it, whoever scans or reads meanwh
 is killed:
 
 1. Observations of units that never leave the books are added up across scans and written under a
-   new name; one commit of the stage then moves their units to that name.
-2. Data files are written again without rows that can never count, small ones together.
-3. The ledger is written again without rows that are not in force, and speaks of 2's version.
-4. Files that no version since the retention needs are deleted.
-5. Answers of traces that no longer hold are left out, the others put into one file.
+   new name, which counts for nothing yet.
+2. The ledger is written again without rows that are not in force; it has those units under 1's
+   name. Each row keeps its commit's number: in which order things were seen is not to change.
+3. Data files are written again without rows that can never count, small ones together.
+4. The ledger is written again and speaks of 3's version.
+5. Files that no version since the retention needs are deleted.
+6. Answers of traces that no longer hold are left out, the others put into one file.
 """
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,24 +26,23 @@ from deltalake import DeltaTable, Transaction
 
 from fidelity.config import Pipeline, mask
 from fidelity.errors import StoreError
-from fidelity.reconcile.looks import began
+from fidelity.reconcile.looks import began, looks_of
 from fidelity.reconcile.recount import Question
 from fidelity.reconcile.standing import standing
-from fidelity.store import OBSERVATION_FILE, UNITS_FILE, Store
+from fidelity.store import MERGED, OBSERVATION_FILE, UNITS_FILE, Store
 from fidelity.store.delta import Conflict, DataFile, Table
-from fidelity.store.ledger import table_of
+from fidelity.store.ledger import rows_of, table_of
 from fidelity.store.merging import lasting, merged, rows_in
 from fidelity.store.snapshot import Snapshot
 from fidelity.store.storage import told
 from fidelity.trace import traces
-from fidelity.units import LedgerRow, Unit
+from fidelity.units import LOOKED, LedgerRow, Unit
 
 RETENTION_HOURS = 7 * 24
 """For so long earlier versions of the ledger can still be asked for."""
 
 DAY_MS = 86_400_000  # no scan takes longer between its two commits
 _SMALL, _LARGE = 8 << 20, 32 << 20  # bytes of a data file
-_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,11 @@ def compact(pipeline: Pipeline, store: Store, everything: bool = False) -> Compa
     Raises:
         StoreError: it cannot be written, or somebody else compacts it; what counts is unharmed.
     """
-    before = _size(store)
-    for stage in pipeline.stages:
-        if lasting(stage):
-            _merge_scans(store, stage.name, pipeline.settle)
-    _rewrite_observations(store, everything)
+    before, known = _size(store), store.at()
+    moves = _merge_scans(pipeline, store)
+    if moves:
+        _rewrite_ledger(store, moves)
+    _rewrite_observations(store, known, everything)
     _rewrite_ledger(store)
     hours = 0 if everything else RETENTION_HOURS
     _vacuum(store, hours)
@@ -98,71 +99,108 @@ class _File:
     scan: str  # "" if it holds several
 
 
-def _merge_scans(store: Store, stage: str, settle: int) -> None:
-    """Step 1 for one stage, oldest scans first, as many at a time as fit in memory."""
-    before = time.time_ns() // 1000 - settle
-    rows = [
-        row
-        for row in store.ledger(stage)
-        if row.status == "read" and row.unit.kind != "stage" and row.scanned_at < before
-    ]
-    by_scan: dict[str, list[LedgerRow]] = {}
-    for row in sorted(rows, key=lambda row: row.commit):
-        by_scan.setdefault(row.scan, []).append(row)
-    for scans in _groups(store, stage, list(by_scan)):
-        newest = max(began(scan) for scan, _ in scans) or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        name = f"compact-{newest}-{secrets.token_hex(4)}"
-        _merge_group(store, stage, name, [row for scan, _ in scans for row in by_scan[scan]],
-                     [file for _, files in scans for file in files])  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Units of a stage whose observations now stand under another scan's name, too."""
+
+    stage: str
+    units: frozenset[tuple[str, str]]  # key and the scan that the ledger names
+    scan: str
+
+
+def _merge_scans(pipeline: Pipeline, store: Store) -> list[_Move]:
+    """Step 1, as much at a time as fits in memory."""
+    in_force = store.at().rows_in_force()
+    looks = looks_of(rows_of(in_force.filter(pc.field("key") == LOOKED)))
+    seen = sorted(began(look.scan) for look in looks.last.values())
+    before = time.time_ns() // 1000 - pipeline.settle
+    moves = []
+    for stage in filter(lasting, pipeline.stages):
+        by_scan: dict[str, list[LedgerRow]] = {}
+        for row in rows_of(in_force.filter(pc.field("stage") == stage.name)):
+            settled = row.scanned_at < before and bool(began(row.scan))
+            if row.status == "read" and row.unit.kind != "stage" and settled:
+                by_scan.setdefault(row.scan, []).append(row)
+        holders = _holders(store, stage.name) if len(by_scan) > 1 else {}
+        for scans, files in _groups(holders, by_scan, seen):
+            rows = [row for scan in scans for row in by_scan[scan]]
+            moves += _merge_group(store, stage.name, scans, rows, files)
+    return moves
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What a data file holds of a scan."""
+
+    data: DataFile
+    bytes: float
+
+
+def _holders(store: Store, stage: str) -> dict[str, list[_Share]]:
+    """The files that hold a stage's scans, by scan. An earlier compaction's hold several."""
+    found: dict[str, list[_Share]] = {}
+    for file in _files(store.observations_table.open()):
+        if file.stage != stage:
+            continue
+        if file.scan:
+            shares = {file.scan: 1.0}
+        else:
+            counts = pc.value_counts(_read(store, file, ["scan"])["scan"]).to_pylist()
+            rows = sum(each["counts"] for each in counts)
+            shares = {each["values"]: each["counts"] / rows for each in counts}
+        for scan, share in shares.items():
+            found.setdefault(scan, []).append(_Share(file.data, file.data.bytes * share))
+    return found
 
 
 def _groups(
-    store: Store, stage: str, scans: Sequence[str]
-) -> Iterator[list[tuple[str, list[DataFile]]]]:
-    """Scans that follow each other, with their files: at least two, and not too large together."""
-    files: dict[str, list[DataFile]] = {}
-    for file in _files(store.observations_table.open()):
-        if file.stage == stage and file.scan:
-            files.setdefault(file.scan, []).append(file.data)
-    group: list[tuple[str, list[DataFile]]] = []
-    size = 0
-    for scan in scans:
-        own = files.get(scan, [])
-        bytes_ = sum(file.bytes for file in own)
-        if group and size + bytes_ > _SMALL:
+    holders: Mapping[str, Sequence[_Share]], scans: Iterable[str], looks: Sequence[str]
+) -> Iterator[tuple[list[str], list[DataFile]]]:
+    """Scans to be merged and their files: at least two scans, and not too large together.
+
+    A merged scan is as old as its youngest. So the last look at any stage must not lie between
+    them: what was there before that look and was not seen is lost, what came after it may not be.
+    """
+    group: list[str] = []
+    size, side = 0.0, 0
+
+    def files() -> list[DataFile]:
+        shares = [share.data for scan in group for share in holders[scan]]
+        return list({data.name: data for data in shares}.values())
+
+    for scan in sorted(filter(holders.get, scans), key=lambda scan: (began(scan), scan)):
+        own = sum(share.bytes for share in holders[scan])
+        after = bisect_left(looks, began(scan))
+        if group and (size + own > _SMALL or after != side):
             if len(group) > 1:
-                yield group
-            group, size = [], 0
-        group.append((scan, own))
-        size += bytes_
+                yield group, files()
+            group, size = [], 0.0
+        group.append(scan)
+        size, side = size + own, after
     if len(group) > 1:
-        yield group
+        yield group, files()
 
 
 def _merge_group(
-    store: Store, stage: str, name: str, rows: list[LedgerRow], files: list[DataFile]
-) -> None:
-    moved, new = merged(store, name, rows, files)
-    if moved == rows:
-        return
-    for _ in range(_TRIES):
-        ledger = store.ledger(stage)
-        now = {row.unit.key: row for row in ledger}  # units of lasting stages stay
-        if any(now[row.unit.key].scan != row.scan for row in rows if row.unit.key in now):
-            break  # somebody else moved them first
-        try:
-            store.commit(name, stage, moved, new, max(row.commit for row in ledger))
-            return
-        except Conflict:
-            continue
-    store.observations_table.discard(file.name for file in new)
+    store: Store, stage: str, scans: list[str], rows: list[LedgerRow], files: list[DataFile]
+) -> list[_Move]:
+    name = f"compact-{max(map(began, scans))}-{secrets.token_hex(4)}"
+    moved, new = merged(store, name, rows, files, sum(file.bytes for file in files))
+    units = frozenset(
+        (old.unit.key, old.scan) for old, row in zip(rows, moved, strict=True) if row is not old
+    )
+    if not units:
+        return []
+    table = store.observations_table
+    table.commit(table.open(), new)
+    return [_Move(stage, units, MERGED + name)]
 
 
-def _rewrite_observations(store: Store, everything: bool) -> None:
-    """Step 2: leave out rows that never can count, put small files together."""
+def _rewrite_observations(store: Store, known: Snapshot, everything: bool) -> None:
+    """Step 3: leave out rows that never can count, put small files together."""
     table = store.observations_table
     opened = table.open()  # before the ledger: what it has, the ledger may know
-    dead = _Dead.of(store.at(), everything)
+    dead = _Dead.of(store.at(), known, everything)
     doomed: list[str] = []
     written: list[DataFile] = []
     for files in _work(store, _files(opened), dead):
@@ -187,9 +225,10 @@ class _Dead:
     everything: bool
 
     @classmethod
-    def of(cls, snapshot: Snapshot, everything: bool) -> "_Dead":
+    def of(cls, snapshot: Snapshot, earlier: Snapshot, everything: bool) -> "_Dead":
         counted = snapshot.in_force()
-        all_rows = snapshot.rows.select(["stage", "scan"])
+        names = ["stage", "scan"]
+        all_rows = pa.concat_tables([snapshot.rows.select(names), earlier.rows.select(names)])
         over = pc.unique(_joined(all_rows, "stage", "scan").combine_chunks())
         return cls(_joined(counted, "stage", "scan", "unit").combine_chunks(), over, everything)
 
@@ -233,19 +272,31 @@ def _work(store: Store, files: Iterable[_File], dead: _Dead) -> Iterator[list[_F
             yield group
 
 
-def _rewrite_ledger(store: Store) -> None:
-    """Step 3: only rows in force, in one file, which speaks of 2's version."""
+def _rewrite_ledger(store: Store, moves: Sequence[_Move] = ()) -> None:
+    """Steps 2 and 4: only rows in force, in one file, which speaks of the observations' version."""
     observed: int = store.observations_table.open().version()
     snapshot = store.at()
     note = Unit("", "compacted", "stage", "", 0, 0)
     now = time.time_ns() // 1000
     last = table_of([LedgerRow(note, "read", "", now, "")], 0, observed)
     of_stages = snapshot.rows_in_force().filter(pc.field("stage") != note.stage)
+    for move in moves:
+        of_stages = _moved(of_stages, move)
     rows = pa.concat_tables([of_stages, last])
     name = f"compact-{secrets.token_hex(8)}.parquet"
     file = store.units.write(name, rows.to_batches(), UNITS_FILE)
     assert file is not None
     _commit(store.units, snapshot.table, [file], [old.data.name for old in _files(snapshot.table)])
+
+
+def _moved(rows: pa.Table, move: _Move) -> pa.Table:
+    """The ledger with some units under another scan; as it was, if one has changed meanwhile."""
+    wanted = pa.array(["\n".join((move.stage, *unit)) for unit in sorted(move.units)])
+    ours = pc.is_in(_joined(rows, "stage", "key", "scan"), wanted)
+    if pc.sum(ours).as_py() != len(wanted):
+        return rows
+    scan = pc.if_else(ours, move.scan, rows["scan"])
+    return rows.set_column(rows.schema.get_field_index("scan"), "scan", scan)
 
 
 def _commit(table: Table, opened: DeltaTable, new: list[DataFile], doomed: list[str]) -> None:

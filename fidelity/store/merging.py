@@ -10,6 +10,7 @@ Law: what is in force adds up to the same before and after.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -41,14 +42,20 @@ def gathered(
 
 
 def merged(
-    store: Store, name: str, rows: Sequence[LedgerRow], files: Sequence[DataFile]
+    store: Store,
+    name: str,
+    rows: Sequence[LedgerRow],
+    files: Sequence[DataFile],
+    most: int = _AT_ONCE,
 ) -> tuple[list[LedgerRow], list[DataFile]]:
     """Rows of a lasting stage and their data files, as they are to be committed.
 
     Args:
         name: of whoever merges, a scan or a compaction.
-        rows: what is to be committed; those read have their observations in `files`.
+        rows: what is to be committed. Those whose observations are not in `files` stay as they are.
         files: other rows in them count for nothing, and are left out.
+        most: bytes of files whose rows are added up at once. The units of files that are not must
+            have the same samples.
 
     Returns:
         The rows, under one scan `merged:<name>`, and new files; or what was given, if there is
@@ -58,11 +65,16 @@ def merged(
     if len(read) < 2 or not files:
         return list(rows), list(files)
     scan = MERGED + name
-    written = [
-        store.write_observations(name, _one_unit(store, part, read, scan).to_batches())
-        for part in _parts(files)
+    found: set[str] = set()
+    written = []
+    for part in _parts(files, most):
+        own = _those_of(read, store, part)
+        found.update(pc.unique(_keys(own)).to_pylist())
+        written.append(store.write_observations(name, _one_unit(own, scan).to_batches()))
+    moved = [
+        replace(row, scan=scan) if row.status == "read" and _key(row) in found else row
+        for row in rows
     ]
-    moved = [replace(row, scan=scan) if row.status == "read" else row for row in rows]
     return moved, [file for file in written if file is not None]
 
 
@@ -83,25 +95,54 @@ def rows_in(store: Store, files: Iterable[DataFile]) -> pa.Table:
     return pa.concat_tables(tables).cast(OBSERVATIONS)
 
 
-def _one_unit(store: Store, files: Sequence[DataFile], read: set[str], scan: str) -> pa.Table:
-    rows = rows_in(store, files)
-    keys = pc.binary_join_element_wise(rows["scan"], rows["unit"], "\n")
-    rows = rows.filter(pc.is_in(keys, pa.array(sorted(read), pa.string())))
+def _those_of(read: set[str], store: Store, files: Sequence[DataFile]) -> pa.Table:
+    """The observations of some units, file by file: most of a file may be of others."""
+    wanted = pa.array(sorted(read), pa.string())
+    tables = [rows_in(store, [file]) for file in files]
+    return pa.concat_tables(rows.filter(pc.is_in(_keys(rows), wanted)) for rows in tables)
+
+
+def _one_unit(rows: pa.Table, scan: str) -> pa.Table:
+    rows = _with_whole_samples(rows)
     for column, value in (("scan", scan), ("unit", MERGED_UNIT)):
         constant = pa.repeat(pa.scalar(value, pa.string()), len(rows))
         rows = rows.set_column(rows.schema.get_field_index(column), column, constant)
     return merge(rows)
 
 
-def _parts(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
+def _with_whole_samples(rows: pa.Table) -> pa.Table:
+    """Without the samples that some unit of their window and stream was not asked for.
+
+    Of a part of the units a sample tells nothing, and as one unit they would not be told apart.
+    """
+    if not pc.any(pc.greater(rows["sample"], 1)).as_py():
+        return rows
+    scope = ["window", "stream"]
+    each = rows.select(["scan", "unit", "sample", *scope])
+    units = each.group_by(each.column_names).aggregate([])
+    units = units.group_by(["sample", *scope]).aggregate([([], "count_all")])
+    everything = units.filter(pc.field("sample") == 1).drop_columns("sample")
+    whole = units.join(everything, [*scope, "count_all"], join_type="left semi")
+    places = pa.table({"place": np.arange(len(rows))}).append_column("sample", rows["sample"])
+    for name in scope:
+        places = places.append_column(name, rows[name])
+    kept = places.join(whole, ["sample", *scope], join_type="left semi")
+    return rows.take(kept["place"])
+
+
+def _parts(files: Iterable[DataFile], most: int) -> Iterator[list[DataFile]]:
     part: list[DataFile] = []
     for file in files:
-        if part and sum(each.bytes for each in part) + file.bytes > _AT_ONCE:
+        if part and sum(each.bytes for each in part) + file.bytes > most:
             yield part
             part = []
         part.append(file)
     if part:
         yield part
+
+
+def _keys(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(rows["scan"], rows["unit"], "\n")
 
 
 def _key(row: LedgerRow) -> str:
