@@ -143,7 +143,7 @@ class _Look:
     progress: Progress | None
     round: int = 0
     scan_of_round: str = field(init=False)
-    """A unit that is read twice in one scan is observed under two names, so it counts once; and what
+    """A unit that is read twice in one scan is observed under two names, so it counts once; what
     was there when a stage was looked at again may not have been there for the stages after it."""
     ledger: list[LedgerRow] = field(default_factory=list)
     planned: Plan = field(default_factory=Plan)

@@ -22,7 +22,10 @@ stepped AS (
     SELECT
         level, stream, origin, "window", last_event,
         lead("window") OVER along AS next_window,
-        lead(seq_first) OVER along <= seq_last + 1 AS continues,
+        lead(seq_first) OVER along = seq_last + 1
+        -- Or some records came late: then as many as the numbers since, and not from a beginning anew further down.
+        OR lead(seq_first) OVER along BETWEEN seq_first - lead(records) OVER along AND seq_last
+        AND lead(seq_last) OVER along BETWEEN seq_last + 1 AND seq_last + lead(records) OVER along AS continues,
         sum(records) OVER so_far AS records,
         count(*) OVER so_far AS active_windows,
         min("window") OVER so_far AS first_window,

@@ -488,6 +488,15 @@ def test_a_contract_about_nothing_is_told(file: File) -> None:
     assert "`2/3` is not a sample" in told("sample: 2/3")
     assert "`1/0` is not a sample" in told("sample: 1/0")
     assert "would keep no id" in told("sample: 1/5000000000")
+    assert "would keep no id" in told("sample: 1/2147483648")
+
+
+def test_samples_that_leave_nothing_together_are_told(file: File) -> None:
+    way = stages(
+        ("source", None), ("b", "source"), ("c", "b"), b=", sample: 1/65536", c=", sample: 1/65537"
+    )
+    told = file.refuses(way)
+    assert "stages.c.sample: with the samples before it keeps one id in 4,295,032,832" in told
 
 
 def test_a_key_that_is_given_twice_is_told(file: File) -> None:

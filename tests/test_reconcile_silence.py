@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from reconcile_model import LATER, START, WINDOW, Copy, World, chain, run_of
 from test_reconcile_coverage import kinds, unseen, verdicts
 
-from fidelity.report import Finding, Report, from_iso
+from fidelity.questions import ask, connect
+from fidelity.reconcile import grid
+from fidelity.report import Finding, Report, from_iso, iso
 
 
 def producer(
@@ -166,6 +169,120 @@ def test_records_that_come_late_into_the_next_window_leave_no_hole() -> None:
     report = audited(held)
     assert gaps(report) == []
     assert "source-gap" not in kinds(report)
+
+
+def test_a_hole_after_duplicates_is_a_hole() -> None:
+    held = producer("h1", range(6)) - run_of(4, "audit", "h1", [185, 186])
+    held += run_of(2, "audit", "h1", [141, 142, 143])
+    (finding,) = gaps(audited(held))
+    assert (finding.evidence["records"], finding.evidence["windows"]) == (2, 1)
+
+
+def skewed(last: int) -> Counter[Copy]:
+    """The last but one record of each window has its time just after the boundary."""
+    held: Counter[Copy] = Counter()
+    for window in range(last):
+        numbers = {*range(100 * window, 100 * window + 100)} - {100 * window + 98}
+        held += run_of(window, "audit", "h1", numbers | ({100 * window - 2} if window else set()))
+    return held
+
+
+def test_what_the_next_window_will_fill_is_no_hole() -> None:
+    held = skewed(12)
+    world = World(chain("logs", "lake"), {"logs": held, "lake": held})
+    for settled in range(6, 13):
+        as_of = START + settled * WINDOW + world.pipeline.settle
+        expected = [1] if settled == 12 else []  # nothing came after the last one
+        told = gaps(world.reconcile(as_of=as_of))
+        assert [finding.evidence["records"] for finding in told] == expected
+
+
+def begun_anew(at: int, number: int, first: int = 5_000) -> Counter[Copy]:
+    """Ten windows of a producer that goes on from another number after some windows."""
+    held: Counter[Copy] = Counter()
+    for window in range(10):
+        base = first if window < at else number
+        numbers = range(base + 20 * window, base + 20 * window + 20)
+        held += run_of(window, "audit", "h1", numbers)
+    return held
+
+
+@pytest.mark.parametrize("number", [0, 1_000, 90_000, 3_000_000_000])
+def test_a_hole_is_seen_before_and_after_a_producer_began_anew(number: int) -> None:
+    held = begun_anew(5, number)
+    missing = run_of(2, "audit", "h1", range(5_045, 5_048))
+    missing += run_of(8, "audit", "h1", range(number + 165, number + 170))
+    (finding,) = gaps(audited(held - missing))
+    told = [
+        finding.evidence[name] for name in ("records", "windows", "first_window", "last_window")
+    ]
+    assert told == [8, 2, iso(START + 2 * WINDOW), iso(START + 8 * WINDOW)]
+
+
+def test_a_producer_that_began_anew_within_a_window_has_its_holes_before_and_after() -> None:
+    held = begun_anew(5, 1_000) + run_of(5, "audit", "h1", range(5_100, 5_110))
+    missing = run_of(2, "audit", "h1", range(5_045, 5_048))
+    missing += run_of(8, "audit", "h1", range(1_165, 1_170))
+    (finding,) = gaps(audited(held - missing))
+    assert (finding.evidence["records"], finding.evidence["windows"]) == (8, 2)
+
+
+def test_a_pause_that_ends_with_other_numbers_is_unknown() -> None:
+    """The same whether they are higher or lower: a state that was lost gives either."""
+    for number in (0, 90_000, 2_000_000_000):
+        held = producer("h1", range(20)) + producer("h2", range(10))
+        for window in range(16, 20):
+            numbers = range(number + 20 * window, number + 20 * window + 20)
+            held += run_of(window, "audit", "h2", numbers)
+        report = audited(held)
+        (finding,) = silent(report)
+        assert (finding.evidence["origin"], finding.evidence["windows"]) == ("h2", 6)
+        assert report.verdict == "unknown"
+
+
+def test_a_pause_with_some_late_records_is_none() -> None:
+    held = producer("h1", range(12)) + producer("h2", [0, 1, 2, 8, 9, 10, 11])
+    late = run_of(2, "audit", "h2", [158])
+    assert silent(audited(held - late + run_of(8, "audit", "h2", [158]))) == []
+
+
+def test_numbers_of_a_great_producer_may_begin_anew_or_wrap() -> None:
+    """Told by the SQL alone: so many records are not made for a test."""
+    each = 300_000
+    for first in (3_000_000_000, 2**32 - 3 * each - 100):
+        begins = 150 * each + 100_000_000 if first == 3_000_000_000 else first
+        numbers = [(begins if n < 150 else first) + each * n for n in range(160)]
+        rows = [(n * WINDOW, at % 2**32, (at + each - 1) % 2**32) for n, at in enumerate(numbers)]
+        rows = [(at, *((0, 2**32 - 1) if low > high else (low, high))) for at, low, high in rows]
+        assert holes_of(rows, each) == []
+
+
+def holes_of(rows: list[tuple[int, int, int]], each: int) -> list[tuple[object, ...]]:
+    """What the question answers, of windows with their first and last number."""
+    with connect() as connection:
+        connection.execute(
+            "CREATE TEMP TABLE seen AS SELECT 'logs' AS stage, 1 AS sample, 'a' AS stream, "
+            "'h' AS origin, r[1] AS \"window\", $each AS records, r[2] AS seq_first, "
+            "r[3] AS seq_last FROM (SELECT unnest($rows) AS r)",
+            {"rows": [list(row) for row in rows], "each": each},
+        )
+        values = {"source": "logs", "window": WINDOW, "latest": 2**62, "horizon": 2**62}
+        return ask(connection, "reconcile_holes", **values).fetchall()
+
+
+def test_silent_windows_are_unknown_where_not_all_pairs_can_be_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with a year of many streams; garbage in a stream's place is not to fill the grid."""
+    held = producer("h1", range(20), stream="access") + producer("h2", range(10))
+    held += sum((run_of(n, f"x{n}", "h1", [n]) for n in range(20)), Counter())
+    monkeypatch.setattr(grid, "_PAIRS_LIMIT", 100)
+    report = audited(held)
+    rows = report.balances.to_pylist()
+    unknown = [row["window"] for row in rows if row["verdict"] == "unknown" and not row["against"]]
+    assert len(unknown) == 10
+    assert report.watermark == START + 10 * WINDOW
+    assert len(rows) < 20 * 22
 
 
 def test_as_of_and_known_at_are_told() -> None:

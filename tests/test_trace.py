@@ -24,6 +24,7 @@ from fidelity.config import Pipeline, RecordSpec, Stage
 from fidelity.decode import Names
 from fidelity.errors import StoreError
 from fidelity.observe.tally import Tallying
+from fidelity.questions import connect
 from fidelity.reading import Reading
 from fidelity.sources import plan
 from fidelity.trace import Traced, copies, trace
@@ -160,7 +161,17 @@ def test_processes_and_spilling_change_nothing(tmp_path: Path) -> None:
     exact = found(trace(alone, "source", "lake", ledger, scopes))
     assert set(exact.values()) == {(1, 0)}
     assert len(exact) == 30_000
-    assert found(trace(together, "source", "lake", ledger, scopes, memory="40MB")) == exact
+    settings = told_settings()
+    for _ in range(2):  # each spills into a folder of its own
+        assert found(trace(together, "source", "lake", ledger, scopes, memory="40MB")) == exact
+        assert told_settings() == settings
+
+
+def told_settings() -> list[tuple[str, str]]:
+    """Of the database that all other questions of this process are asked of."""
+    with connect() as connection:
+        question = "SELECT name, value FROM duckdb_settings() ORDER BY name"
+        return connection.execute(question).fetchall()
 
 
 def inflated(row: LedgerRow) -> LedgerRow:

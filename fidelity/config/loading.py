@@ -5,6 +5,7 @@ Every problem of a file is told at once, with its line and its path.
 
 import os
 import re
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,24 @@ def _stages(read: Reading, top: Section, folder: str) -> tuple[Stage, ...]:
     tree = [(name, stage["after"]) for name, stage in stages.items()]
     for name, key, what in tree_problems(tree):
         read.problem((*way, name, key) if key else (*way, name), what)
+    if read.sound:
+        _check_samples(read, way, stages, _parents_first(dict(tree)))
     if not read.sound:
         return ()
     return tuple(Stage(**stages[name]) for name in _parents_first(dict(tree)))
+
+
+def _check_samples(
+    read: Reading, way: Way, stages: dict[str, dict[str, Any]], order: list[str]
+) -> None:
+    """Samples that follow each other keep what both keep: that, too, must be some ids."""
+    kept: dict[str | None, int] = {None: 1}
+    for name in order:
+        kept[name] = lcm(kept[stages[name]["after"]], stages[name]["sample"])
+        if kept[name] >= values.LARGEST_SAMPLE > stages[name]["sample"]:
+            what = f"with the samples before it keeps one id in {kept[name]:,}: hardly any is left"
+            read.problem((*way, name, "sample"), what)
+            return
 
 
 def _parents_first(after: dict[str, str | None]) -> list[str]:

@@ -17,6 +17,9 @@ _UNITS = {
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
+LARGEST_SAMPLE = 2**31
+"""One in so many ids keeps two of all that there are; the store has no room for more."""
+
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """ "Did you mean …?" with the nearest of the valid words, or nothing if none is near."""
@@ -95,8 +98,8 @@ def one_in(text: str) -> int:
         part = Fraction(0)
     if part.numerator != 1:
         raise ValueError(f"`{text}` is not a sample: write one in so many, as 1/100")
-    if part.denominator > 2**32:
-        raise ValueError(f"`{text}` would keep no id: ids have 32 bits")
+    if part.denominator >= LARGEST_SAMPLE:
+        raise ValueError(f"`{text}` would keep no id, or one: ids have 32 bits")
     return part.denominator
 
 

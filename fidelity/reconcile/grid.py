@@ -48,18 +48,25 @@ def grid_of(seen: pa.Table, added: Sequence[int]) -> Grid:
     """All windows and streams, each with each.
 
     Garbage in a stream's place could make millions of streams: beyond 2 million pairs only those
-    that were seen.
+    that were seen, and of the windows added the streams that were seen in most windows.
 
     Args:
         seen: window (microseconds), stream and what the source observed, of each pair seen at all.
         added: windows that are to be judged although nothing was seen in them.
     """
     windows = seen["window"].to_numpy()
-    every = np.unique(np.concatenate([windows, np.array(added, np.int64)]))
+    more = np.unique(np.array(added, np.int64))
+    every = np.unique(np.concatenate([windows, more]))
     streams = sorted(pc.unique(seen["stream"]).to_pylist())
     own = _keys(every, streams, windows, seen["stream"])
     size = len(every) * len(streams)
-    keys = np.arange(size) if size <= _PAIRS_LIMIT else np.sort(own)
+    if size <= _PAIRS_LIMIT:
+        keys = np.arange(size)
+    else:
+        times = np.bincount(own % len(streams), minlength=len(streams))
+        steady = np.argsort(-times, kind="stable")[: _PAIRS_LIMIT // max(len(more), 1)]
+        places = np.searchsorted(every, more)
+        keys = np.union1d(own, np.add.outer(places * len(streams), steady).ravel())
     observed = np.zeros(len(keys), np.int64)
     observed[np.searchsorted(keys, own)] = seen["observed"].to_numpy()
     return Grid(every, streams, keys, observed)

@@ -64,7 +64,7 @@ def absences(
         found = [_silence(pipeline, view, as_of, row) for row in asked.fetchall()]
         quiet = _said_once([each for each in found if each is not None])
     if uneven:
-        asked = ask(connection, "reconcile_holes", source=source, horizon=horizon)
+        asked = ask(connection, "reconcile_holes", **of, horizon=horizon)
         holes = [Hole(*row) for row in asked.fetchall()]
     return quiet, holes
 

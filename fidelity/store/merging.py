@@ -46,7 +46,7 @@ def merged(
     name: str,
     rows: Sequence[LedgerRow],
     files: Sequence[DataFile],
-    most: int = _AT_ONCE,
+    most: int | None = None,
 ) -> tuple[list[LedgerRow], list[DataFile]]:
     """Rows of a lasting stage and their data files, as they are to be committed.
 
@@ -54,8 +54,8 @@ def merged(
         name: of whoever merges, a scan or a compaction.
         rows: what is to be committed. Those whose observations are not in `files` stay as they are.
         files: other rows in them count for nothing, and are left out.
-        most: bytes of files whose rows are added up at once. The units of files that are not must
-            have the same samples.
+        most: bytes of files whose rows are added up at once, a few by default. The units of files
+            that are not must have the same samples.
 
     Returns:
         The rows, under one scan `merged:<name>`, and new files; or what was given, if there is
@@ -67,7 +67,7 @@ def merged(
     scan = MERGED + name
     found: set[str] = set()
     written = []
-    for part in _parts(files, most):
+    for part in _parts(files, _AT_ONCE if most is None else most):
         own = _those_of(read, store, part)
         found.update(pc.unique(_keys(own)).to_pylist())
         written.append(store.write_observations(name, _one_unit(own, scan).to_batches()))

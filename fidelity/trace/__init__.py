@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fidelity.config import Pipeline
-from fidelity.questions import ask, connect
+from fidelity.questions import ask, connect, database
 from fidelity.trace.addresses import Addresses, at, known_addresses, new_addresses
 from fidelity.trace.reread import Reread, RereadTask, Scopes, Target, reread_task, room_for
 from fidelity.units import LedgerRow
@@ -259,7 +259,7 @@ def _untraceable(
 def _count(done: _Done, scopes: Scopes, memory: str) -> pa.Table:
     if not done.files:
         return TRACED.empty_table()
-    with connect() as connection:
+    with database() as connection:  # settings hold for all of a database, and this spills
         spill = str(Path(done.folder, "spill"))
         connection.execute("SET memory_limit = $memory", {"memory": memory})
         connection.execute("SET temp_directory = $folder", {"folder": spill})
