@@ -1,5 +1,6 @@
 """Compacting a store: fewer files and rows, nothing dead, and the same sums to the last bit."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,3 +288,27 @@ def test_a_sample_that_came_later_is_not_taken_for_the_whole(tmp_path: Path) -> 
     assert [row for row in after if row["sample"] == 1] == [
         row for row in before if row["sample"] == 1
     ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whenever_it_is_compacted_the_books_are_the_same(tmp_path: Path, seed: int) -> None:
+    """Two stores see the same; one of them is compacted now and then, of what is old or of all."""
+    chance = random.Random(seed)
+    plain = pipeline(tmp_path, source="", sink="")
+    made = plain.model_copy(update={"store": f"{plain.store}-compacted"})
+    number = {"source": 0, "sink": 0}
+    for step in range(8):
+        for name in number:
+            count = chance.choice([30, 90])
+            file = tmp_path / name / f"{chance.choice([0, step])}.jsonl"
+            append(file, lines("h1", number[name], count))
+            number[name] += count + chance.choice([0, 0, 2])
+        names = chance.choice([(), (), ("source",), ("sink",)])
+        for each in (plain, made):
+            scan(each, opened(each), names, as_of=LATER, workers=1)
+        if step % 2:
+            compact(chance.choice([made, settled(made)]), opened(made))
+            assert books(made) == books(plain)
+    compact(settled(made), opened(made))
+    assert books(made) == books(plain)
+    assert in_force(opened(made)) == in_force(opened(plain))
