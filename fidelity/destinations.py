@@ -142,7 +142,9 @@ def _target(url: SplitResult, familiar: str, query: str = "") -> str:
 
 
 def _samples(text: str) -> str:
-    return f"{sum(not line.startswith('#') for line in text.splitlines()):,} samples"
+    # Not `splitlines`: in names of the data there may be other line ends.
+    lines = text.removesuffix("\n").split("\n")
+    return f"{sum(not line.startswith('#') for line in lines):,} samples"
 
 
 def _points(number: int) -> str:

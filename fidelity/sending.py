@@ -28,18 +28,26 @@ _MOST_SAID = 65_536  # bytes of an answer that are read
 def to_file(path: str, content: bytes) -> None:
     """Replace a file as a whole, readable by all: a reader never sees half of it.
 
-    Raises PublishError.
+    A pipe or a device stays one, and is written to. Raises PublishError.
     """
     whole = Path(os.path.realpath(path))  # a link stays one
+    try:
+        if whole.exists() and not whole.is_file():
+            whole.write_bytes(content)
+        else:
+            _replace(whole, content)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}."
+        raise PublishError(what, where=str(path), action=_file_action(error)) from None
+
+
+def _replace(whole: Path, content: bytes) -> None:
     beside = whole.with_name(f".{whole.name[:200]}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
             os.fchmod(file.fileno(), 0o644)
             file.write(content)
         beside.replace(whole)
-    except OSError as error:
-        what = f"cannot be written: {error.strerror or error}."
-        raise PublishError(what, where=str(path), action=_file_action(error)) from None
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)

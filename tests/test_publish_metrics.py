@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ def test_a_file_is_replaced_as_a_whole_and_a_link_to_it_stays_one(tmp_path: Path
     assert (tmp_path / "link.prom").is_symlink()
     found = [parsed(line) for line in (tmp_path / "real.prom").read_text().splitlines()]
     assert [(p.metric, p.timestamp, p.value, p.tags) for p in found] == EXPECTED
+
+
+@pytest.mark.parametrize("kind", ["openmetrics", "opentsdb"])
+def test_a_named_pipe_stays_one_and_is_written_to(tmp_path: Path, kind: str) -> None:
+    pipe = tmp_path / "metrics"
+    os.mkfifo(pipe)
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    publish(pipeline_of(**{kind: {"file": str(pipe)}}), REPORT)
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert heard[0].startswith(b"# TYPE" if kind == "openmetrics" else b"put ")
+    assert os.listdir(tmp_path) == ["metrics"]
+
+
+def test_samples_are_counted_whatever_line_ends_the_names_have(tmp_path: Path) -> None:
+    def counted(*streams: str) -> str:
+        report = report_of([Row(stream=name, lost=1, verdict="fail") for name in streams])
+        (done,) = publish(pipeline_of(openmetrics={"file": str(tmp_path / "a.prom")}), report)
+        return done.what
+
+    assert counted("a\rb", "a\u2028b", "a\x85b") == counted("a", "b", "c")
 
 
 def test_a_push_is_one_put_of_text_that_a_pushgateway_reads() -> None:
