@@ -121,6 +121,17 @@ def test_the_worst_windows_are_those_of_the_hop_where_it_happened() -> None:
     assert "2026-03-01T10:00Z" in worst
 
 
+@pytest.mark.parametrize("name", ["connection", "x" * 60])
+def test_a_window_is_told_in_one_piece_whatever_the_names_beside_it(name: str) -> None:
+    rows = [
+        a_balance(stage, "local", "local", 3, "fail") | {"stream": name} for stage in ("lake", name)
+    ]
+    report = replace(a_report(), balances=pa.Table.from_pylist(rows, schema=BALANCES))
+    worst = printed(report).split("Worst windows")[1].split("Findings")[0]
+    assert worst.count("2026-03-01T10:00Z") == 2
+    assert max(map(len, worst.splitlines())) <= 80
+
+
 def test_findings_say_what_to_do() -> None:
     text = printed(a_report())
     assert "lost at local" in text

@@ -181,6 +181,7 @@ class _Page:
         self.line()
         self.line(Text(title, style="bold"))
         table = _table("", "window", "stage", "stream")
+        table.columns[1].no_wrap = True  # half a time tells nothing, so names fold instead
         for name in ("lost", "dupl.", "unexp.", "unseen", "in flight"):
             table.add_column(name, justify="right", overflow="fold")
         for row in hops[:at_most]:
