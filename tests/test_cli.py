@@ -86,7 +86,7 @@ def test_an_answer_can_go_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert json.loads(file.read_text())["pipeline"] == "p"
     assert capsys.readouterr().out == ""
     assert run(["check-config", pipeline, "-o", str(tmp_path / "no" / "file")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "its folder is not there" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "pipeline.yaml"]
 
 
@@ -107,6 +107,22 @@ def test_an_answer_can_go_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["reconcile", "pipeline.yaml", "--known-at", "then"], "`then` is not a time"),
         (["show", "pipeline.yaml"], "--window or --id"),
         (["show", "pipeline.yaml", "--id", "xyz"], "`xyz` is not an id"),
+        *(
+            ([command, "pipeline.yaml", "--run", "r", "--as-of", "2026-01-01"], "both choose a run")
+            for command in ("report", "check", "publish")
+        ),
+        *(
+            ([*command, "pipeline.yaml", "-o", "./pipeline.yaml"], "is the pipeline file")
+            for command in (
+                ["audit"],
+                ["report"],
+                ["check"],
+                ["publish"],
+                ["catalog"],
+                ["check-config"],
+                ["store", "runs"],
+            )
+        ),
         (["stamp"], "Missing option '--stream'"),
         (["stamp", "--stream", "a", "--format", "xml"], "'xml'"),
         (["stamp", "--stream", "a", "--manifest-window", "1"], "not a duration"),
@@ -127,6 +143,7 @@ def test_a_mistake_is_told_in_a_few_lines_and_ends_with_2(
     captured = capsys.readouterr()
     assert told in captured.out + captured.err
     assert "Traceback" not in captured.err
+    assert (tmp_path / "pipeline.yaml").read_text().startswith("pipeline:")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline.yaml"]
 
 
@@ -166,6 +183,15 @@ def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == b"[]"
     assert done.returncode == (0 if arguments else 2)
     assert max(len(line) for line in done.stdout.decode().splitlines() or [""]) <= 80
+
+
+@pytest.mark.parametrize("command", ["report", "check", "publish"])
+def test_a_time_chooses_among_the_runs_that_were_kept_and_help_says_so(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--as-of TIME The last kept run up to this time." in told
 
 
 def test_stages_are_completed_from_the_pipeline_file(tmp_path: Path) -> None:

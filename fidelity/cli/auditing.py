@@ -128,7 +128,7 @@ def report(
     json: options.AsJson = False,
     stage: options.Stages = None,
     window: options.InWindow = None,
-    as_of: options.AsOf = None,
+    as_of: options.KeptAsOf = None,
     run: options.RunId = None,
     top: options.Top = 10,
     form: numbers.Form = None,
@@ -137,6 +137,7 @@ def report(
 ) -> int:
     """Print the last run's report again (with --as-of: the last run up to that time)."""
     numbers.check(form, origins, narrowing={"--json": json, "--stage": stage, "--window": window})
+    options.kept(run, as_of)
     asked = understood(pipeline, stage, window, as_of, file)
     from fidelity import audit as made
 
@@ -198,7 +199,7 @@ def understood(
     """Understood before anything heavy is imported, so that a mistake is told at once."""
     from fidelity.config import load
 
-    output.check(to)
+    output.check(to, file)
     pipeline = load(file)
     return Asked(
         pipeline,

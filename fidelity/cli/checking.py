@@ -15,7 +15,7 @@ def check(
     json: options.AsJson = False,
     stage: options.Stages = None,
     window: options.InWindow = None,
-    as_of: options.AsOf = None,
+    as_of: options.KeptAsOf = None,
     run: options.RunId = None,
     top: options.Top = 10,
     file: options.Output = None,
@@ -24,6 +24,7 @@ def check(
 
     Great Expectations judges; its result and a page of it are kept with the run in the store.
     """
+    options.kept(run, as_of)
     asked = auditing.understood(pipeline, stage, window, as_of, file)
     from fidelity import audit as made
     from fidelity.cli import checked

@@ -49,6 +49,16 @@ AsOf = Annotated[
         "offset. Default: now.",
     ),
 ]
+KeptAsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="The last kept run up to this time. ISO 8601; UTC if it has no offset. Default: the "
+        "last one.",
+    ),
+]
+"""The same option, of commands that look at what was kept."""
 KnownAt = Annotated[
     str | None,
     typer.Option(
@@ -125,6 +135,13 @@ def moment(text: str | None, option: str) -> int | None:
         raise UsageError(f"`{text}` is not a time.", where=option, action=action) from None
     time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def kept(run: str | None, as_of: str | None) -> None:
+    """Refuse a run that is named and looked for by time as well. Raises UsageError."""
+    if run is not None and as_of is not None:
+        action = "Say --run for the one, or --as-of for the last one up to a time."
+        raise UsageError("both choose a run.", where="--run and --as-of", action=action)
 
 
 def window(text: str | None, length: int) -> Window | None:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def check(file: Path | None) -> None:
+def check(file: Path | None, pipeline: Path) -> None:
     """Refuse a file that cannot be written, before the work whose answer it is to hold.
 
-    Raises UsageError.
+    Neither may it be the pipeline file itself. Raises UsageError.
     """
     if file is None:
         return
+    if os.path.exists(file) and os.path.exists(pipeline) and os.path.samefile(file, pipeline):
+        raise _unwritable(file, "is the pipeline file.")
     if os.path.isdir(file):
         raise _unwritable(file, "is a folder.")
     if not os.path.isdir(file.parent):

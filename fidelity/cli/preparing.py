@@ -94,6 +94,7 @@ def check_config(
     from fidelity.config import load
     from fidelity.config.showing import shown
 
+    output.check(file, pipeline)
     understood = load(pipeline)
     if understood.expectations:
         _check_expectations(understood)

@@ -23,7 +23,7 @@ def publish(
         typer.Option("--run", metavar="RUN", help="The run to publish. Default: the last one."),
     ] = None,
     window: options.InWindow = None,
-    as_of: options.AsOf = None,
+    as_of: options.KeptAsOf = None,
     file: options.Output = None,
 ) -> int:
     """Write a run that was kept to where `publish:` of the pipeline file says.
@@ -32,7 +32,8 @@ def publish(
     """
     from fidelity.config import load
 
-    output.check(file)
+    options.kept(run, as_of)
+    output.check(file, pipeline)
     loaded = load(pipeline)
     interval = options.window(window, loaded.window)
     upto = options.moment(as_of, "--as-of")
@@ -68,6 +69,7 @@ def catalog(
     """Make the DuckDB file of views over the star, again if the star was moved."""
     from fidelity.config import load
 
+    output.check(file, pipeline)
     loaded = load(pipeline)
     if not loaded.publish.star:
         action = "Name one: `publish: {star: star}`."

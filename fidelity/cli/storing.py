@@ -44,6 +44,7 @@ def runs(
     """List the runs that were kept, newest first."""
     from fidelity.config import load
 
+    output.check(file, pipeline)
     loaded = load(pipeline)
     from fidelity.audit import opened_store
     from fidelity.store.runs import heads
