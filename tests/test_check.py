@@ -428,7 +428,7 @@ def test_every_expectation_that_cannot_be_is_told_at_once() -> None:
 
 def test_an_expectation_that_does_not_fit_its_column_is_a_mistake_not_a_failure() -> None:
     with pytest.raises(ConfigError, match="cannot be judged"):
-        asked(own(BETWEEN, column="stream", max_value="1", min_value="0"))
+        asked(own("expect_column_mean_to_be_between", column="stream", max_value="1"))
 
 
 @pytest.mark.parametrize("over", COLUMNS)

@@ -58,9 +58,11 @@ def check(pipeline: Pipeline, report: Report) -> Checked:
 
 
 def _rows(answer: great.Answer) -> list[Row]:
+    if answer.success:
+        return []
     if not answer.about_rows:
-        return [] if answer.success else [answer.question.tell(-1, answer.observed)]
-    return [] if answer.success else [answer.question.tell(at, JUDGED) for at in answer.rows]
+        return [answer.question.tell(-1, answer.observed)]
+    return [answer.question.tell(at, JUDGED) for at in answer.rows]
 
 
 def _unproven(question: Question) -> list[Row]:
@@ -86,8 +88,7 @@ def _expected(
                 names.add(question.name)
                 found.append(_tally(question, by_question.get(id(question))))
     nothing = [
-        Expected(row.expectation, "", row.expectation, "unknown", 0, 0, 1, 0, 0)
-        for row in unanswered
+        Expected(row.expectation, "", row.expectation, "unknown", unknown=1) for row in unanswered
     ]
     return (*found, *nothing)
 
@@ -95,13 +96,11 @@ def _expected(
 def _tally(question: Question, answer: great.Answer | None) -> Expected:
     """Counts of rows; of an expectation about a whole table, of that one."""
     count = {state: int((question.states == state).sum()) for state in range(5)}
-    missed, judged = 0, count[JUDGED]
-    if answer is not None and not answer.about_rows:
-        judged = 1
-        missed = int(not answer.success)
-    elif answer is not None:
-        missed = 0 if answer.success else len(answer.rows)
+    missed, tolerated, judged = 0, 0, count[JUDGED]
+    if answer is not None:
+        missed, tolerated = answer.missed, answer.tolerated
         judged = answer.judged if question.own else judged
+        judged = judged if answer.about_rows else 1
     warns = question.severity == "warning"
     failed, unknown = (0, missed) if warns else (missed, count[UNKNOWN])
     return Expected(
@@ -109,11 +108,12 @@ def _tally(question: Question, answer: great.Answer | None) -> Expected:
         question.over,
         question.kind,
         _of(failed, unknown, judged - missed, count[PENDING], count[UNPROVEN]),
-        passed=judged - missed,
+        passed=judged - missed - tolerated,
         failed=failed,
         unknown=unknown,
         pending=count[PENDING],
         not_measurable=count[UNPROVEN],
+        tolerated=tolerated,
         observed=None if answer is None else answer.observed,
     )
 

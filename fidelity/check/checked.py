@@ -45,11 +45,12 @@ class Expected:
     over: str  # balances, lags, stages, pipeline
     kind: str  # by Great Expectations' name
     verdict: Judgement
-    passed: int
-    failed: int
-    unknown: int
-    pending: int
-    not_measurable: int
+    passed: int = 0
+    failed: int = 0
+    unknown: int = 0
+    pending: int = 0
+    not_measurable: int = 0
+    tolerated: int = 0  # miss it, and `mostly` lets them
     observed: Any = None  # of an expectation about a whole table
 
     @property

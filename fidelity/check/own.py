@@ -1,5 +1,6 @@
 """The user's own expectations: their words for Great Expectations, and what did not meet them."""
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -19,6 +20,16 @@ from fidelity.report import from_iso
 
 _COLUMNS = ("column", "column_A", "column_B", "column_list", "column_set")
 """Arguments whose values are names of columns."""
+
+_NUMBERS = ("mostly", "weights", "tail_weights")
+"""Arguments that are numbers, whatever the column."""
+
+_PAIRS = "value_pairs_set"
+_BETWEEN = "expect_column_values_to_be_between"
+_OF_WINDOWS = (
+    "Times are for `expect_column_min_to_be_between` and `expect_column_max_to_be_between`; "
+    "`fidelity check --window` judges some windows only."
+)
 
 _SCOPE = ("stage", "against", "stream", "window", "lost")
 
@@ -44,30 +55,61 @@ def _problems(expectation: Expectation, columns: list[str]) -> list[str]:
             if name not in columns:
                 advice = nearest(str(name), columns) or f"It has {', '.join(columns)}."
                 found.append(f"`{expectation.over}` has no column `{name}`. {advice}")
-    if found:
-        return found
-    return great.problems(expectation.name, arguments(expectation))
+    found = found or _unordered(expectation)
+    return found or great.problems(expectation.name, arguments(expectation))
+
+
+def _unordered(expectation: Expectation) -> list[str]:
+    """Bounds that no value can be held against: Great Expectations would take them all the same."""
+    given = arguments(expectation)
+    column = given.get("column")
+    if expectation.name == _BETWEEN and column in TEXTS:
+        advice = f" {_OF_WINDOWS}" if column == "window" else ""
+        return [f"`{column}` is text, which is neither less nor more than anything.{advice}"]
+    endless = [name for name, held in given.items() if not _finite(held)]
+    return [f"`{name}` is not a finite number: leave out what has no bound." for name in endless]
+
+
+def _finite(held: Value) -> bool:
+    if isinstance(held, dict):
+        return all(map(_finite, held.values()))
+    if isinstance(held, list):
+        return all(map(_finite, held))
+    return not isinstance(held, float) or math.isfinite(held)
 
 
 def arguments(expectation: Expectation) -> dict[str, Value]:
     """The arguments as values: numbers, truth values, shares and durations as the column asks."""
     names = expectation.arguments
     column = str(names.get("column", names.get("column_A", "")))
-    return {
-        key: held if key in _COLUMNS else _value(held, column if key != "mostly" else "")
-        for key, held in names.items()
-    }
+    found = {key: _argument(key, held, column) for key, held in names.items()}
+    if _PAIRS in names:
+        found[_PAIRS] = _pairs(names[_PAIRS], (column, str(names.get("column_B", ""))))
+    return found
+
+
+def _argument(key: str, held: Value, column: str) -> Value:
+    if key in _COLUMNS:
+        return held
+    if isinstance(held, dict):
+        return {name: _argument(name, each, column) for name, each in held.items()}
+    return _value(held, "" if key in _NUMBERS else column)
+
+
+def _pairs(held: Value, columns: tuple[str, str]) -> Value:
+    """Pairs of values, each as its own column asks. What is none is left to be refused."""
+    if isinstance(held, list) and all(isinstance(each, list) and len(each) == 2 for each in held):
+        return [list(map(_value, pair, columns)) for pair in held]
+    return held
 
 
 def _value(held: Value, column: str) -> Value:
-    if isinstance(held, dict):
-        return {key: _value(each, column) for key, each in held.items()}
     if isinstance(held, list):
         return [_value(each, column) for each in held]
-    if held in ("true", "false"):
-        return held == "true"
     if column in TEXTS:
         return held
+    if held in ("true", "false"):
+        return held == "true"
     for read in _readers(column):
         try:
             return read(held)
@@ -143,7 +185,7 @@ def _teller(expectation: Expectation, table: Table, put: dict[str, Value]) -> An
     def tell(at: int, observed: Any) -> Row:
         if at < 0:  # about the whole table
             row: dict[str, Any] = {}
-            told = f"over `{expectation.over}` it came to {observed}."
+            told = f"over `{expectation.over}` {_came_to(observed)}."
         else:
             row = plain()[at]
             observed = row[asked[0]] if len(asked) == 1 else [row[name] for name in asked]
@@ -165,6 +207,19 @@ def _teller(expectation: Expectation, table: Table, put: dict[str, Value]) -> An
         )
 
     return tell
+
+
+def _came_to(observed: Any) -> str:
+    """What a whole table came to, in words."""
+    if observed is None:
+        return "it is not met"
+    if not isinstance(observed, dict) or not set(observed) <= set(_DIFFERS):
+        return f"it came to {observed}"
+    names = {name: ", ".join(f"`{each}`" for each in held) for name, held in observed.items()}
+    return "; ".join(_DIFFERS[name].format(names[name]) for name in observed)
+
+
+_DIFFERS = {"unexpected": "there is {} besides", "missing": "there is no {}"}
 
 
 def _shown(value: Any) -> str:

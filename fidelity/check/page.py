@@ -89,12 +89,14 @@ def _page(checked: Checked, docs: str) -> str:
 
 def _counts(checked: Checked) -> str:
     """The expectations, and of how many scopes each is met: also those that nobody could judge."""
-    names = ("", "expectation", "pass", "fail", "unknown", "pending", "not measurable")
+    names = (
+        "", "expectation", "pass", "fail", "unknown", "pending", "not measurable", "tolerated"
+    )  # fmt: skip
     head = "".join(f"<th>{name}</th>" for name in names)
     rows = "".join(
         f'<tr><td class="{each.verdict.split()[0]}">{each.verdict}</td>'
         f"<td>{escape(shown(each.name))}</td>"
-        + "".join(f"<td>{number:,}</td>" for number in each.counts)
+        + "".join(f"<td>{number:,}</td>" for number in (*each.counts, each.tolerated))
         + "</tr>"
         for each in checked.expectations
     )

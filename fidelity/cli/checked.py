@@ -52,10 +52,13 @@ class _Page:
     def table(self, expectations: Sequence[Expected]) -> Table:
         table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
         table.add_column("expectation", overflow="fold")
-        for name in ("pass", "fail", "unknown", "pending", "too few"):
+        # Few ask for `mostly`: the others need no column for it.
+        more = ("tolerated",) if any(each.tolerated for each in expectations) else ()
+        for name in ("pass", "fail", "unknown", "pending", "too few", *more):
             table.add_column(name, justify="right")
         for each in expectations:
-            numbers = (figures.count(number) if number else "-" for number in each.counts)
+            counts = (*each.counts, *(each.tolerated for _ in more))
+            numbers = (figures.count(number) if number else "-" for number in counts)
             table.add_row(self.mark(each.verdict, figures.shown(each.name)), *numbers)
         return table
 
