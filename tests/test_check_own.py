@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from test_check import BETWEEN, asked, own
+from test_check import BETWEEN, DUE, asked, own, targeted, without, world
 
-from fidelity.check import Checked, great
+from fidelity.check import Checked, check, great
 from fidelity.check.page import files_of
 from fidelity.check.questions import JUDGED, Question
-from fidelity.config import Expectation
+from fidelity.config import Expectation, Targets
 from fidelity.errors import ConfigError
 
 # Every value as text, as a pipeline file is read.
@@ -93,6 +93,49 @@ def test_what_mostly_lets_miss_altogether_is_met_all_the_same() -> None:
     found = asked(own(BETWEEN, column="observed", max_value="-1", mostly="0"))
     told = of(found, BETWEEN)
     assert (told.verdict, told.passed, told.tolerated) == ("pass", 0, 20)
+
+
+# What nobody saw
+
+
+def test_each_stream_and_stage_that_nobody_saw_is_unknown_beside_those_that_were() -> None:
+    found = asked(
+        own(BETWEEN, column="lost", max_value="20", streams=("audit", "acess", "acces")), of=world()
+    )
+    assert found.verdict == "unknown"
+    assert [(row.message, row.action) for row in found.rows if row.verdict == "unknown"] == [
+        ("no stream `acess` was seen.", "Did you mean `access`?"),
+        ("no stream `acces` was seen.", "Did you mean `access`?"),
+    ]
+    judged = next(each for each in found.expectations if each.name == BETWEEN)
+    assert (judged.verdict, judged.passed) == ("pass", 10)
+    absent = asked(own(BETWEEN, column="lost", max_value="20", stages=("lake", "attic")))
+    assert [row.message for row in absent.rows if row.verdict == "unknown"] == [
+        "no stage `attic` was seen."
+    ]
+
+
+def test_targets_of_a_stream_that_nobody_saw_are_told_and_change_no_verdict() -> None:
+    lossy = world(without(DUE, 20))
+    targeted(lossy, {"acess": Targets(), "*": Targets()}, completeness=0.9)
+    found = check(lossy.pipeline, lossy.reconcile())
+    assert found.verdict == lossy.reconcile().verdict == "pass"
+    assert (of(found, "targets").verdict, of(found, "targets").counts) == (
+        "not judged", (0, 0, 0, 0, 0)
+    )  # fmt: skip
+    assert [(row.stream, row.verdict, row.message, row.action) for row in found.rows] == [
+        (
+            "acess", "not judged",
+            "no stream `acess` was seen, so its targets are held against nothing.",
+            "Did you mean `access`?",
+        ),
+        (
+            "*", "not judged",
+            "no stream `*` was seen, so its targets are held against nothing.",
+            "Names under `targets: streams:` are taken as written.",
+        ),
+    ]  # fmt: skip
+    assert "Did you mean `access`?" in files_of(found)["index.html"].decode()
 
 
 # How arguments are read

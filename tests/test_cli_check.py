@@ -86,6 +86,30 @@ def test_a_check_that_passes_ends_with_0(tmp_path: Path) -> None:
     assert "every expectation that could be judged is met" in (tmp_path / "out").read_text()
 
 
+OF_A_SET = """expectations:
+  - expect_column_distinct_values_to_equal_set: {column: evidence, value_set: [traced]}
+  - expect_column_values_to_be_between: {column: lost, max_value: 0, mostly: 0.1}
+targets: {completeness: 80%, streams: {acess: {completeness: 100%}}}
+"""
+
+
+def test_a_miss_of_a_whole_table_fails_and_leaves_stderr_empty(tmp_path: Path) -> None:
+    lossy = Folder(tmp_path, more=OF_A_SET)
+    lossy.put("source/a", lines())
+    lossy.put("lake/a", lines()[4:])
+    lossy.audit(0)
+    done = alone("check", str(lossy.file), home=tmp_path)
+    whole = " ".join(done.stdout.split())
+    assert json.loads(done.stderr)[0] == 1  # and nothing else is said there
+    assert "besides; there is no `traced`." in whole
+    assert "FAIL missed: expect_column_distinct_values_to_equal_set" in whole
+    assert "too few tolerated" in whole
+    assert "not judged" not in whole.split("What did not pass")[0]
+    assert "targets acess no stream `acess` was seen" in whole
+    assert "Did you mean `access`?" in whole
+    assert max(len(line) for line in done.stdout.splitlines() if "Kept:" not in line) <= 80
+
+
 WRONG = """expectations:
   - expect_column_values_to_be_betwen: {column: lost}
   - expect_column_values_to_be_between: {column: lots, max_value: '${AUDIT_TOKEN}'}

@@ -165,6 +165,25 @@ def test_every_mistake_in_expectations_is_told_at_once(tmp_path: Path) -> None:
     assert "must be a list" in refused(tmp_path, "expectations: {expect_a: {}}")
 
 
+def test_what_chooses_no_rows_of_the_table_is_refused(tmp_path: Path) -> None:
+    told = refused(
+        tmp_path,
+        """
+        expectations:
+          - {expect_a: {}, over: pipeline, stage: lake, streams: a}
+          - {expect_a: {}, over: stages, stage: lake, streams: [a]}
+          - {expect_a: {}, over: lags, stage: lake, streams: [a]}
+        """,
+    )
+    assert "3 problems" in told
+    for part in (
+        "expectations.0.stage: cannot choose rows of `pipeline`: none is of one stage",
+        "expectations.0.streams: cannot choose rows of `pipeline`: none is of one stream",
+        "expectations.1.streams: cannot choose rows of `stages`: none is of one stream",
+    ):
+        assert part in told
+
+
 def test_what_is_shown_of_targets_and_expectations_is_read_as_the_same(tmp_path: Path) -> None:
     pipeline = read(
         tmp_path,

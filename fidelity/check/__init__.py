@@ -8,7 +8,7 @@ answers. Law: where the report and this judge the same, they agree, since both a
 from collections.abc import Sequence
 
 from fidelity.check import great
-from fidelity.check.balances import balances
+from fidelity.check.balances import TARGETS, balances, streams_unseen
 from fidelity.check.checked import Checked, Expected, Judgement, Row
 from fidelity.check.lags import lags, lags_untold
 from fidelity.check.own import add_own, refuse_unknown
@@ -19,7 +19,7 @@ from fidelity.report import Report, Verdict
 
 __all__ = ["Checked", "Expected", "Row", "check"]
 
-_ORDER = {"fail": 0, "unknown": 1, "not measurable": 2}
+_ORDER = {"fail": 0, "unknown": 1, "not measurable": 2, "not judged": 3}
 
 
 def check(pipeline: Pipeline, report: Report) -> Checked:
@@ -41,9 +41,11 @@ def check(pipeline: Pipeline, report: Report) -> Checked:
     unanswered = add_own(pipeline, named)
     answers, results = great.answer(tables)
     unanswered += lags_untold(pipeline, report)
-    rows = [*unanswered, *(row for each in answers for row in _rows(each))]
+    unseen = streams_unseen(pipeline, report)
+    rows = [*unanswered, *unseen, *(row for each in answers for row in _rows(each))]
     rows += [row for table in tables for each in table.questions for row in _unproven(each)]
     expected = _expected(tables, answers, unanswered)
+    expected += (Expected(TARGETS, "balances", "", "not judged"),) if unseen else ()
     verdict = _verdict([each.verdict for each in expected])
     return Checked(
         report.pipeline,

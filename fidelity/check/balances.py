@@ -30,6 +30,7 @@ from fidelity.check.questions import (
     known,
 )
 from fidelity.config import Pipeline
+from fidelity.config.values import nearest
 from fidelity.edges import SOURCE, path
 from fidelity.reconcile.books import BLIND
 from fidelity.report import Report, with_plain_window
@@ -40,11 +41,31 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 KINDS = ("completeness", "duplicates", "unexpected")
+TARGETS = "targets"
+"""What is told of a stream's targets as a whole."""
 
 
 def balances(pipeline: Pipeline, report: Report) -> Table:
     """The table of balances with its questions."""
     return _Balances(pipeline, report).table()
+
+
+def streams_unseen(pipeline: Pipeline, report: Report) -> list[Row]:
+    """A row for each stream with targets of its own that nobody saw: it may be misspelt.
+
+    It may as well have had no records yet, of which none are lost, so it is not judged.
+    """
+    seen = sorted(set(report.balances["stream"].to_pylist()))
+    return [
+        Row(
+            TARGETS, stage="", against=None, stream=name, window=None, observed=None, target=None,
+            verdict="not judged",
+            message=f"no stream `{name}` was seen, so its targets are held against nothing.",
+            action=nearest(name, seen) or "Names under `targets: streams:` are taken as written.",
+        )
+        for name in pipeline.stream_targets
+        if name not in seen
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from fidelity.errors import FidelityError
 from fidelity.report import Verdict, iso
 
-RowVerdict = Literal["fail", "unknown", "not measurable"]
+RowVerdict = Literal["fail", "unknown", "not measurable", "not judged"]
 Judgement = Verdict | Literal["not measurable", "not judged"]
 Severity = Literal["critical", "warning"]
 

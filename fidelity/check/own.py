@@ -130,9 +130,11 @@ def add_own(pipeline: Pipeline, tables: Mapping[str, Table]) -> list[Row]:
     for each in pipeline.expectations:
         table = tables[each.over]
         states = _states(each, table)
+        missing = _unseen(each, table)
         if (states == NOT_ASKED).all():
-            unanswered.append(_nothing(each, table))
+            unanswered += missing or [_nothing(each, "there is nothing to judge.")]
             continue
+        unanswered += missing
         put = arguments(each)
         table.questions.append(
             Question(
@@ -151,18 +153,31 @@ def add_own(pipeline: Pipeline, tables: Mapping[str, Table]) -> list[Row]:
 def _states(expectation: Expectation, table: Table) -> States:
     """Which rows it is about; windows that have not settled are not judged."""
     states = np.where(table.settled, JUDGED, PENDING).astype(np.int8)
-    for column, names in (("stage", expectation.stages), ("stream", expectation.streams)):
-        if names and column in table.data.column_names:
-            mine = pc.is_in(table.data[column], value_set=pa.array(names, pa.string()))
-            states[~np.asarray(mine.to_numpy(), np.bool_)] = NOT_ASKED
+    for column, names in _scopes(expectation):
+        mine = pc.is_in(table.data[column], value_set=pa.array(names, pa.string()))
+        states[~np.asarray(mine.to_numpy(), np.bool_)] = NOT_ASKED
     return states
 
 
-def _nothing(expectation: Expectation, table: Table) -> Row:
-    streams = set(table.data["stream"].to_pylist() if "stream" in table.data.column_names else ())
-    missing = [name for name in expectation.streams if name not in streams]
-    advice = nearest(missing[0], streams) if missing else ""
-    what = f"no stream `{missing[0]}` was seen." if missing else "there is nothing to judge."
+def _scopes(expectation: Expectation) -> list[tuple[str, tuple[str, ...]]]:
+    """The columns by which its rows are chosen, with the names that are wanted."""
+    named = (("stage", expectation.stages), ("stream", expectation.streams))
+    return [(column, names) for column, names in named if names]
+
+
+def _unseen(expectation: Expectation, table: Table) -> list[Row]:
+    """A row for each stage and stream that is named and that nobody saw."""
+    rows = []
+    for column, names in _scopes(expectation):
+        seen = sorted(set(table.data[column].to_pylist()))
+        for name in [name for name in names if name not in seen]:
+            # The file was held to its own stages, so only a stream may be misspelt.
+            advice = nearest(name, seen) if column == "stream" else ""
+            rows.append(_nothing(expectation, f"no {column} `{name}` was seen.", advice))
+    return rows
+
+
+def _nothing(expectation: Expectation, what: str, advice: str = "") -> Row:
     return Row(
         expectation.name, stage=", ".join(expectation.stages), against=None, stream="", window=None,
         observed=None, target=None, verdict="unknown", message=what,

@@ -12,8 +12,15 @@ from fidelity.config.values import nearest
 SHARE_KEYS = ("completeness", "duplicates", "unexpected", "flaws")
 TARGET_KEYS = (*SHARE_KEYS, "lag", "watermark_age")
 STREAM_KEYS = ("completeness", "duplicates", "unexpected", "lag")
-OVERS = ("balances", "lags", "stages", "pipeline")
 EXPECTATION_KEYS = ("over", "stage", "streams")
+SCOPE_KEYS: dict[Over, tuple[str, ...]] = {
+    "balances": ("stage", "streams"),
+    "lags": ("stage", "streams"),
+    "stages": ("stage",),
+    "pipeline": (),
+}
+"""By table, the keys that choose some of its rows."""
+OVERS = tuple(SCOPE_KEYS)
 _LONGEST = values.duration("366d")
 _NO_LAG = "must give a duration, or one for each quantile: `{p99: 5m, max: 1h}`"
 _WHOLE = {
@@ -152,10 +159,15 @@ def _expectation(read: Reading, top: Section, value: object, way: Way) -> Expect
         if stage not in known:
             what = f"there is no stage `{stage}`. {nearest(stage, known)}".rstrip()
             read.problem((*way, "stage"), what)
+    over: Over = read.optional(given, way, "over", _over, "balances")
+    for key in ("stage", "streams"):
+        if key in given and key not in SCOPE_KEYS[over]:
+            what = f"cannot choose rows of `{over}`: none is of one {key.removesuffix('s')}"
+            read.problem((*way, key), what)
     return Expectation(
         name=name,
         arguments=read.section(given[name], (*way, name), None),
-        over=read.optional(given, way, "over", _over, "balances"),
+        over=over,
         stages=tuple(asked),
         streams=tuple(read.texts(given, way, "streams")),
     )
