@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import consumers
 import numpy as np
@@ -152,6 +153,56 @@ def test_what_is_no_id_is_refused(ids: list[object]) -> None:
         Deduplicator().firsts("app", [None], [1])
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["a", None])),
+        pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array([5, 6])),
+        [5, 6],
+        ["a", "b\ud800"],
+        [b"a", b"\xff"],
+    ],
+)
+def test_what_is_no_name_is_refused(names: Any) -> None:
+    with pytest.raises(UsageError, match="streams"):
+        Deduplicator().firsts(names, "h1", [1, 2])
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [{"logs": 5}, {("logs", 0): None}, {("logs", "0"): 5}, {(7, 0): 5}, {("logs", 0): 1.5}, [5]],
+)
+def test_what_is_no_position_is_refused_before_anything_is_written(
+    tmp_path: Path, positions: Any
+) -> None:
+    with Deduplicator(tmp_path) as kept:
+        kept.first("app", "h1", 1)
+        with pytest.raises(UsageError, match="no positions"):
+            kept.save(positions)
+        assert kept.positions == {}
+        assert os.listdir(tmp_path) == ["lock"]
+    with pytest.raises(UsageError, match="no positions"):
+        Deduplicator(tmp_path, at=positions)
+    Deduplicator(tmp_path).close()
+
+
+def test_positions_may_be_any_integers(tmp_path: Path) -> None:
+    with Deduplicator(tmp_path) as kept:
+        kept.save({("logs", np.int32(0)): np.int64(5)})
+    with Deduplicator(tmp_path, at={("logs", np.int64(0)): np.int64(5)}) as kept:
+        assert kept.positions == {("logs", 0): 5}
+
+
+def test_nothing_is_judged_once_it_is_closed(tmp_path: Path) -> None:
+    for state in (None, tmp_path):
+        kept = Deduplicator(state)
+        kept.close()
+        with pytest.raises(DedupError, match="is closed"):
+            kept.first("app", "h1", 1)
+        with pytest.raises(DedupError, match="is closed"):
+            kept.firsts("app", "h1", [1])
+
+
 def test_too_many_holes_are_told_and_nothing_is_forgotten() -> None:
     kept = Deduplicator(most_runs=1000)
     ids = ids_of(np.arange(0, 2000, 2), SEED)
@@ -186,6 +237,14 @@ def test_what_was_not_saved_is_judged_again(tmp_path: Path) -> None:
         assert kept.positions == {("logs", 0): 1}
         assert not kept.first("app", "h1", 1)
         assert kept.first("app", "h1", 2)
+
+
+@pytest.mark.parametrize("offset", [0, -1, -1001])
+def test_at_the_beginning_nothing_was_seen(tmp_path: Path, offset: int) -> None:
+    for _ in range(2):
+        with Deduplicator(tmp_path, at={("logs", 0): offset}) as kept:
+            assert kept.first("app", "h1", 1)
+            kept.save({("logs", 0): 1})
 
 
 def test_the_last_but_one_state_is_taken_if_the_sink_has_not_got_further(tmp_path: Path) -> None:

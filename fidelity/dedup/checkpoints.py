@@ -6,6 +6,7 @@ positions it belongs to are one file: they cannot come apart.
 """
 
 import json
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import xxhash
 
 from fidelity import durable
 from fidelity.dedup.runs import Runs
-from fidelity.errors import DedupError
+from fidelity.errors import DedupError, UsageError
 
 Positions = Mapping[tuple[str, int], int]
 """(topic, partition) -> the offset to read next."""
@@ -24,6 +25,24 @@ Positions = Mapping[tuple[str, int], int]
 _MAGIC = b"fidelity dedup 1\n"
 _SLOTS = ("state-0", "state-1")
 _SUM_BYTES = 8
+
+
+def checked(positions: Positions) -> dict[tuple[str, int], int]:
+    """Positions as they can be kept and read again. Raises UsageError."""
+    try:
+        return {_place(*key): operator.index(offset) for key, offset in positions.items()}
+    except (TypeError, AttributeError):
+        raise UsageError(
+            f"{positions!r} are no positions.",
+            where="Deduplicator",
+            action='Say (topic, partition): next offset, for instance {("logs", 0): 1200}.',
+        ) from None
+
+
+def _place(topic: str, partition: int) -> tuple[str, int]:
+    if not isinstance(topic, str):
+        raise TypeError
+    return topic, operator.index(partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +84,6 @@ class Checkpoints:
 
     def save(self, positions: Positions, seen: Sequence[Seen]) -> None:
         """Keep a state. Raises DedupError; what was there before is then still there."""
-        if self._handle < 0:
-            raise DedupError("The deduplicator is closed.", where=str(self._folder))
         number = self.current.number + 1
         path = self._folder / _SLOTS[number % 2]
         try:
@@ -105,7 +122,7 @@ def _chosen(folder: Path, at: Positions | None) -> Checkpoint:
         found.append(Checkpoint())  # before the first save nothing was seen
     newest_first = sorted(found, key=lambda each: -each.number)
     for each in newest_first:
-        if at is None or all(each.positions.get(key, -1) == max(at[key], -1) for key in at):
+        if at is None or all(max(each.positions.get(key, 0), 0) == max(at[key], 0) for key in at):
             return each
     saved = " and at ".join(_shown(each.positions) for each in newest_first)
     raise DedupError(

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from fidelity.dedup.checkpoints import Checkpoints, Positions, Seen
+from fidelity.dedup.checkpoints import Checkpoints, Positions, Seen, checked
 from fidelity.dedup.runs import KNOWN, NEW, STOPPED, Runs, add_id, add_ids, by_group
 from fidelity.errors import DedupError, UsageError
 from fidelity.identity import producer_seed
@@ -27,6 +27,10 @@ MOST_RUNS = 2_000_000
 """8 bytes each, and as much again for room to grow."""
 
 _LARGEST_ID = (1 << 32) - 1
+_TEXTS = (
+    *(pa.string(), pa.large_string(), pa.string_view()),
+    *(pa.binary(), pa.large_binary(), pa.binary_view(), pa.null()),
+)
 _Names: TypeAlias = str | Sequence[str] | pa.Array | pa.ChunkedArray
 
 
@@ -53,13 +57,14 @@ class Deduplicator:
     Args:
         state: the folder that keeps the state; None: nothing is kept.
         at: what the sink or the consumer group says was done, (topic, partition) -> next offset;
-            below zero: nothing yet. The one of the last two states that was saved with these
+            zero or below: nothing yet. The one of the last two states that was saved with these
             positions is taken. None: the last.
         page: records of a producer that are surely remembered, the last so many; twice as many may
             be. A copy that comes later than that counts as new.
         most_runs: the runs that may be open at once. Rather than forget one, it refuses to go on.
 
     Raises:
+        UsageError: there can be no such page, or no such positions.
         DedupError: another process uses the state, it is damaged, it fits no such positions, or the
             disk refuses it.
     """
@@ -79,6 +84,8 @@ class Deduplicator:
         self._codes: dict[tuple[str, str], int] = {}
         self._runs = 0
         self._positions: dict[tuple[str, int], int] = {}
+        self._closed = False
+        at = None if at is None else checked(at)
         self._kept = None if state is None else Checkpoints(Path(state), at)
         if self._kept is not None:
             self._positions = dict(self._kept.current.positions)
@@ -100,7 +107,7 @@ class Deduplicator:
 
         Raises:
             UsageError: that is no id.
-            DedupError: there are too many open runs; the record was not looked at.
+            DedupError: there are too many open runs, or it is closed; the record was not looked at.
         """
         if not 0 <= id <= _LARGEST_ID:
             raise UsageError(f"{id} is no id: ids have 4 bytes.", where="Deduplicator")
@@ -134,7 +141,7 @@ class Deduplicator:
 
         Raises:
             UsageError: that are no names or ids, or not equally many.
-            DedupError: there are too many open runs; no record was looked at.
+            DedupError: there are too many open runs, or it is closed; no record was looked at.
         """
         numbers = _ids(ids)
         return self.firsts_of(self.producers(streams, origins, len(numbers)), numbers)
@@ -194,9 +201,11 @@ class Deduplicator:
             positions: (topic, partition) -> next offset; what is not named stays as it was.
 
         Raises:
+            UsageError: these are no positions.
             DedupError: the disk refuses it; the state that was saved before is still there.
         """
-        positions = self._positions | dict(positions)
+        self._check_open()
+        positions = self._positions | checked(positions)
         if self._kept is not None:
             seen = [
                 Seen(each.stream, each.origin, each.page, each.before)
@@ -208,6 +217,7 @@ class Deduplicator:
 
     def close(self) -> None:
         """Let another process use the state. What was not saved is forgotten."""
+        self._closed = True
         if self._kept is not None:
             self._kept.close()
 
@@ -266,7 +276,12 @@ class Deduplicator:
         producer.before, producer.page = producer.page, Runs()
         return forgotten
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DedupError("The deduplicator is closed.", where="Deduplicator")
+
     def _check_room(self) -> None:
+        self._check_open()
         if self._runs >= self._most_runs:
             most = max(self._producers, key=lambda producer: producer.runs)
             raise DedupError(
@@ -300,10 +315,19 @@ def _coded(names: _Names, count: int, what: str) -> tuple[NDArray[np.int64], lis
         array = names if isinstance(names, pa.Array | pa.ChunkedArray) else pa.array(names)
         array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         if not pa.types.is_dictionary(array.type):
-            array = array.cast(pa.string()).dictionary_encode()
-    except (pa.ArrowException, TypeError) as error:
+            array = _texts(array).dictionary_encode()
+        known = _texts(array.dictionary)
+    except (pa.ArrowException, TypeError, UnicodeError) as error:
         raise UsageError(f"The {what} are no names: {error}.", where="Deduplicator") from None
-    if len(array) != count or array.null_count:
-        told = f"{len(array)} {what}, {array.null_count} of them null, for {count} ids."
+    nulls = array.null_count + known.null_count
+    if len(array) != count or nulls:
+        told = f"{len(array)} {what}, {nulls} of them null, for {count} ids."
         raise UsageError(told, where="Deduplicator")
-    return np.asarray(array.indices, np.int64), array.dictionary.to_pylist()
+    return np.asarray(array.indices, np.int64), known.to_pylist()
+
+
+def _texts(names: pa.Array) -> pa.Array:
+    """Names as strings. Raises TypeError: they are none; ArrowException: bytes that are no text."""
+    if names.type not in _TEXTS:
+        raise TypeError(f"they are of type {names.type}")
+    return names.cast(pa.string())
