@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fidelity.config import Stage
 from fidelity.decode import Names
+from fidelity.dedup.int96 import unit_of
 from fidelity.dedup.output import Draft
 from fidelity.dedup.repeats import Firsts, Group
 from fidelity.dedup.runs import Bounds
@@ -90,7 +91,7 @@ def _check_unchanged(path: str, task: CleanTask) -> None:
     except OSError as error:
         raise failure(error, path, task.stage) from None
     if entry is None or entry.version != task.parts[0].unit.version:
-        raise UnreadableError(CHANGED, where=path, action="Run again once it rests.")
+        raise _changed(path)
 
 
 class _Mask:
@@ -102,10 +103,14 @@ class _Mask:
         )
         self.repeated = repeated
         if (self.read, end) != (part.records, part.end):
-            raise UnreadableError(CHANGED, where=part.unit.path, action="Run again once it rests.")
+            raise _changed(part.unit.path)
 
 
 CHANGED = "it changed while it was being read."
+
+
+def _changed(path: str) -> UnreadableError:
+    return UnreadableError(CHANGED, where=path, action="Run again once it rests.")
 
 
 def repeated_in(
@@ -180,17 +185,34 @@ def _without(text: pa.NativeFile, starts: NDArray[np.int64]) -> Iterator[memoryv
 def _write_parquet(path: str, task: CleanTask, repeated: NDArray[np.int64], kept: int) -> None:
     try:
         store = filesystem(path, task.stage.options)
-        with store.open(path) as raw, pq.ParquetFile(raw, pre_buffer=store.remote) as file:
+        with store.open(path) as raw:
+            footer = pq.read_metadata(raw)
+            file = pq.ParquetFile(
+                raw,
+                metadata=footer,
+                pre_buffer=store.remote,
+                coerce_int96_timestamp_unit=unit_of(raw, footer, path),
+            )
             settings = settings_of(file, path)
             with (
                 task.draft.file(task.name) as out,
                 pq.ParquetWriter(out, file.schema_arrow, **settings) as writer,
             ):
                 rows = _write_groups(file, writer, repeated)
+                writer.add_key_value_metadata(_metadata_besides(file, settings))
     except OSError as error:
         raise failure(error, path, task.stage) from None
     if rows != kept:
         raise AssertionError(f"{path}: {rows} rows written, {kept} are to be kept")
+
+
+def _metadata_besides(file: pq.ParquetFile, settings: dict[str, Any]) -> dict[bytes, bytes]:
+    """What a file says of itself that does not come along with its Arrow schema."""
+    along = {b"ARROW:schema", *(file.schema_arrow.metadata or {})}
+    known = along if settings["store_schema"] else ()
+    return {
+        name: text for name, text in (file.metadata.metadata or {}).items() if name not in known
+    }
 
 
 def _write_groups(
@@ -203,11 +225,21 @@ def _write_groups(
         low, high = np.searchsorted(repeated, (first, first + count))
         mask[repeated[low:high] - first] = False
         table = file.read_row_group(number, use_threads=False)
-        table = table if mask.all() else table.filter(pa.array(mask))
+        table = table if mask.all() else _kept(table, mask)
         if table.num_rows:
             writer.write_table(table, row_group_size=table.num_rows)
         first, rows = first + count, rows + table.num_rows
     return rows
+
+
+def _kept(table: pa.Table, mask: NDArray[np.bool_]) -> pa.Table:
+    """The rows of a table that a mask names."""
+    try:
+        return table.filter(pa.array(mask))
+    except pa.ArrowNotImplementedError:  # of string_view and its like; slices do for all types
+        edges = np.flatnonzero(np.diff(np.r_[False, mask, False])).reshape(-1, 2)
+        parts = [table.slice(first, end - first) for first, end in edges.tolist()]
+        return pa.concat_tables(parts) if parts else table.slice(0, 0)
 
 
 def settings_of(file: pq.ParquetFile, path: str) -> dict[str, Any]:
@@ -231,6 +263,7 @@ def settings_of(file: pq.ParquetFile, path: str) -> dict[str, Any]:
             chunk.path_in_schema for chunk in chunks if any("DICT" in e for e in chunk.encodings)
         ]
         or (not chunks),
+        "store_schema": b"ARROW:schema" in (footer.metadata or {}),
         "use_deprecated_int96_timestamps": any(c.physical_type == "INT96" for c in columns),
         "store_decimal_as_integer": any(
             c.logical_type.type == "DECIMAL" and c.physical_type in ("INT32", "INT64")
