@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,7 +36,10 @@ At = Annotated[
 Paths = Annotated[
     list[str] | None,
     typer.Option(
-        "--path", metavar="GLOB", help="Only these of the stage's files. May be repeated."
+        "--path",
+        metavar="GLOB",
+        help="Only these of the stage's files; a relative one from the working directory. "
+        "May be repeated.",
     ),
 ]
 Offsets = Annotated[
@@ -99,13 +103,14 @@ def copied(
     pipeline: "Pipeline", engine: "Engine", asked: Asked, json: bool, workers: int | None = None
 ) -> int:
     """Make the copy and print its books. Returns the exit status."""
+    copy = _copy(pipeline, asked)  # a mistake is told before Spark starts
     if engine.kind == "spark":
         from fidelity.spark.mapping import Mapping
 
         with Mapping(engine) as mapper:
-            books = _made(pipeline, asked, mapper)
+            books = copy(mapper)
     else:
-        books = _made(pipeline, asked, _local(workers or pipeline.workers))
+        books = copy(_local(workers or pipeline.workers))
     with opened(None) as out:
         if json:
             as_json(asdict(books), out)
@@ -121,18 +126,22 @@ def _local(workers: int) -> Callable[[Callable[[Any], Any], Sequence[Any]], list
     return lambda function, tasks: mapped(function, tasks, workers or cores())
 
 
-def _made(pipeline: "Pipeline", asked: Asked, mapper: Any) -> "Books":
+def _copy(pipeline: "Pipeline", asked: Asked) -> Callable[[Any], "Books"]:
+    """What makes the copy, given who does its tasks. Raises UsageError."""
     there = pipeline.stage(asked.at or asked.stage)
-    if pipeline.stage(asked.stage).kind == "kafka":
+    topic = pipeline.stage(asked.stage).kind == "kafka"
+    if topic and asked.paths:
+        raise UsageError("a topic has no files.", where="--path")
+    if asked.offsets and not topic:
+        raise UsageError("files have no offsets.", where="--offsets")
+    if topic:
         from fidelity.dedup.topic import clean_topic
 
-        if asked.paths:
-            raise UsageError("a topic has no files.", where="--path")
-        return clean_topic(
+        return partial(
+            clean_topic,
             pipeline,
             asked.stage,
             asked.to,
-            mapper,
             brokers=there.brokers,
             options=there.options,
             offsets=ranges(asked.offsets) or None,
@@ -140,13 +149,11 @@ def _made(pipeline: "Pipeline", asked: Asked, mapper: Any) -> "Books":
         )
     from fidelity.dedup.job import clean_copy
 
-    if asked.offsets:
-        raise UsageError("files have no offsets.", where="--offsets")
-    return clean_copy(
+    return partial(
+        clean_copy,
         pipeline,
         asked.stage,
         asked.to,
-        mapper,
         options=there.options,
         paths=asked.paths,
         by_window=asked.by_window,

@@ -43,8 +43,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class CleanTask:
-    """One file, with all its units, and its name in the copy. Can be pickled."""
+    """One file, with all its units, and its name in the copy. Can be pickled.
 
+    An empty text file has no units.
+    """
+
+    path: str
+    version: str
     parts: tuple[Part, ...]
     name: str
     stage: Stage
@@ -70,8 +75,8 @@ def clean_task(task: CleanTask) -> Cleaned:
         DedupError: it cannot be written, or not as it was.
     """
     masks = [_Mask(part, task) for part in task.parts]
-    repeated = np.concatenate([mask.repeated for mask in masks])
-    path = task.parts[0].unit.path
+    repeated = np.concatenate([np.empty(0, np.int64), *(mask.repeated for mask in masks)])
+    path = task.path
     kept = sum(mask.read for mask in masks) - len(repeated)
     try:
         if task.stage.record.format == "parquet":
@@ -90,7 +95,7 @@ def _check_unchanged(path: str, task: CleanTask) -> None:
         entry = filesystem(path, task.stage.options).stat(path)
     except OSError as error:
         raise failure(error, path, task.stage) from None
-    if entry is None or entry.version != task.parts[0].unit.version:
+    if entry is None or entry.version != task.version:
         raise _changed(path)
 
 
@@ -128,7 +133,7 @@ def repeated_in(
 
 def _write_text(path: str, task: CleanTask, repeated: NDArray[np.int64]) -> None:
     """All bytes but those of the repeated lines, each up to and with its newline."""
-    size = size_at(task.parts[0].unit.version)
+    size = size_at(task.version)
     try:
         with filesystem(path, task.stage.options).open(path) as raw:
             codec = codec_of(raw.read_at(6, 0))
@@ -136,6 +141,8 @@ def _write_text(path: str, task: CleanTask, repeated: NDArray[np.int64]) -> None
             with task.draft.file(task.name) as file:
                 out = pa.CompressedOutputStream(_LeftOpen(file), codec) if codec else file
                 for piece in _without(text, repeated):
+                    if not task.parts:  # it was empty
+                        raise _changed(path)
                     out.write(piece)
                 if codec:
                     out.close()

@@ -7,20 +7,24 @@ Invariant: read = kept + dropped, and kept is what the copy holds; else nothing 
 
 import os
 import posixpath
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fidelity import sources
 from fidelity.config import Pipeline, Stage
+from fidelity.config.reading import located
 from fidelity.dedup.clean import Cleaned, CleanTask, Part, clean_task
-from fidelity.dedup.output import draft
+from fidelity.dedup.output import Draft, draft, resolved
 from fidelity.dedup.repeats import Group, Held, SeenTask, repeats, seen_task
 from fidelity.dedup.runs import Bounds, Runs
 from fidelity.errors import DedupError, UsageError
-from fidelity.sources.globs import fixed_part, is_pattern
+from fidelity.sources.filesystem import Entry, real_name
+from fidelity.sources.globs import files_of, fixed_part, is_pattern, literal, reaches
 from fidelity.units import Unit
+
+_LONG_AFTER = 1 << 62
+"""Microseconds: seen from then, all files are at rest, whatever their clocks say."""
 
 
 class Mapper(Protocol):
@@ -81,31 +85,29 @@ def clean_copy(
         output: a folder that is empty or not there; local, s3://, gs:// or hdfs://.
         mapper: does the tasks.
         options: the output's client settings; the stage's, if none are given.
-        paths: files to take rather than all of the stage's, as in the pipeline file.
+        paths: only these of the stage's files. Patterns as in the pipeline file; relative ones
+            from the working directory.
         by_window: two records of one id are copies only if their event times lie in one window.
 
     Raises:
-        UsageError: there is no such stage, it is no folder of files, or the output is not empty.
+        UsageError: there is no such stage, it is no folder of files, the output is not empty or
+            among them, or one of `paths` is none of them.
         SourceError, UnreadableError: it cannot be read as a whole.
         DedupError: its ids are no proof, or the copy cannot be written.
     """
     chosen = pipeline.stage(stage)
     if chosen.kind != "files":
         raise UsageError(f"`{stage}` has no records.", action="Name a stage of files or a topic.")
-    if paths:
-        chosen = chosen.model_copy(update={"paths": tuple(paths)})
-    names = _Names(chosen, output)
+    folder = resolved(output)
+    _check_apart(chosen, folder)
     # The output is looked at before the input is read: a long read for nothing helps nobody.
-    given = chosen.options if options is None else options
-    target = draft(output, given)
-    found = find(pipeline, chosen, mapper, by_window=by_window)
-    files: dict[str, list[Part]] = {}
-    for part in found.parts:
-        files.setdefault(part.unit.path, []).append(part)
-    tasks = [
-        CleanTask(tuple(parts), names.of(path), chosen, found.window, by_window, target)
-        for path, parts in files.items()
-    ]
+    target = draft(folder, chosen.options if options is None else options)
+    wanted = [located(path, os.getcwd()) for path in paths]
+    files = _files(chosen, wanted)
+    names = _names(chosen, files, folder)
+    units = [unit for unit in _units(chosen, wanted) if unit.path in files]
+    found = find(pipeline, chosen, units, mapper, by_window=by_window)
+    tasks = _tasks(found, files, names, target)
     try:
         done: list[Cleaned] = mapper(clean_task, tasks)
         books = _books(found, output, done)
@@ -116,30 +118,49 @@ def clean_copy(
     return books
 
 
+def _check_apart(stage: Stage, output: str) -> None:
+    if any(reaches(path, output) for path in stage.paths):
+        raise UsageError(
+            "the output lies among the stage's own files.",
+            where=output,
+            action="Name a folder elsewhere: the copy would be read as well.",
+        )
+
+
+def _tasks(
+    found: Found, files: Mapping[str, Entry], names: Mapping[str, str], target: Draft
+) -> list[CleanTask]:
+    """A task for each file, of all its parts; one without records has none."""
+    parts: dict[str, list[Part]] = {path: [] for path in files}
+    for part in found.parts:
+        parts[part.unit.path].append(part)
+    return [
+        CleanTask(
+            path, files[path].version, tuple(mine), names[path],
+            found.stage, found.window, found.by_window, target,
+        )
+        for path, mine in parts.items()
+    ]  # fmt: skip
+
+
 def find(
-    pipeline: Pipeline,
-    stage: Stage,
-    mapper: Mapper,
-    *,
-    by_window: bool,
-    units: Sequence[Unit] | None = None,
+    pipeline: Pipeline, stage: Stage, units: Sequence[Unit], mapper: Mapper, *, by_window: bool
 ) -> Found:
-    """Find the repeats of a stage, or of some of its units. Raises what `clean_copy` does."""
+    """Find the repeats of some of a stage's units. Raises what `clean_copy` does."""
     if stage.record.opaque:
         raise DedupError(
             "its ids are hashes of 4 bytes, of which different records may have the same.",
             where=f"stage {stage.name}",
             action="Duplicates can be dropped where producers stamp their records: docs/ids.md.",
         )
-    planned = _units(stage) if units is None else list(units)
-    tasks = [SeenTask(unit, stage, pipeline.window, by_window=True) for unit in planned]
+    tasks = [SeenTask(unit, stage, pipeline.window, by_window=True) for unit in units]
     held: list[Held] = mapper(seen_task, tasks)
     by_windows = [each.runs for each in held]
     chosen = by_windows if by_window else [_of_all_time(runs) for runs in by_windows]
     repeated = repeats(chosen)
     parts = tuple(
         Part(unit, each.records, each.end, mine)
-        for unit, each, mine in zip(planned, held, repeated, strict=True)
+        for unit, each, mine in zip(units, held, repeated, strict=True)
     )
     flaws: dict[str, int] = {}
     for each in held:
@@ -149,9 +170,35 @@ def find(
     return Found(stage, pipeline.window, by_window, parts, flaws, elsewhere)
 
 
-def _units(stage: Stage) -> list[Unit]:
+def _files(stage: Stage, wanted: Sequence[str]) -> dict[str, Entry]:
+    """The stage's files by their paths; only those that are wanted, if any are named.
+
+    Raises:
+        UsageError: a path that is wanted is none of the stage's.
+        SourceError: a folder is missing or cannot be listed.
+    """
+    there = {each.path: each for each in files_of(stage.paths, stage.options, stage.name)}
+    if not wanted:
+        return there
+    chosen: dict[str, Entry] = {}
+    for path in wanted:
+        listed = [each.path for each in files_of([path], stage.options, stage.name)]
+        mine = [each for each in listed if each in there]
+        if not mine:
+            raise UsageError(
+                f"it is none of the files of stage `{stage.name}`.",
+                where=path,
+                action=f"These are {' and '.join(stage.paths)}.",
+            )
+        chosen |= {each: there[each] for each in mine}
+    return dict(sorted(chosen.items()))
+
+
+def _units(stage: Stage, wanted: Sequence[str]) -> list[Unit]:
     """All that is there, as a file is taken that nobody writes to any more."""
-    plan = sources.plan(stage, [], time.time_ns() // 1000, 0)
+    if wanted:  # so that no other files are opened
+        stage = stage.model_copy(update={"paths": tuple(wanted)})
+    plan = sources.plan(stage, [], _LONG_AFTER, 0)
     for row in plan.rows:
         if row.status != "vanished":
             raise DedupError(
@@ -197,38 +244,45 @@ def _books(found: Found, output: str, done: Sequence[Cleaned]) -> Books:
     )  # fmt: skip
 
 
-class _Names:
-    """What a file is called below the output: as below the folder that the stage's paths name."""
+def _names(stage: Stage, paths: Iterable[str], output: str) -> dict[str, str]:
+    """What each file is called below the output: as below the folder that the stage's paths name.
 
-    def __init__(self, stage: Stage, output: str) -> None:
-        self._bases = sorted({_base(path) for path in stage.paths}, key=len, reverse=True)
-        self._taken: dict[str, str] = {}
-        target = _plain(output)
-        for base in self._bases:
-            if target == base or target.startswith(f"{base}/"):
-                raise UsageError(
-                    "the output lies among the stage's own files.",
-                    where=output,
-                    action="Name a folder elsewhere: the copy would be read as well.",
-                )
-
-    def of(self, path: str) -> str:
+    Raises:
+        UsageError: two would have one name.
+    """
+    bases = {_base(path) for path in stage.paths}
+    outermost = [base for base in bases if not any(_below(base, other) for other in bases - {base})]
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for path in paths:
         plain = _plain(path)
-        base = next(base for base in self._bases if f"{plain}/".startswith(f"{base}/"))
-        name = plain.removeprefix(f"{base}/") if plain != base else posixpath.basename(plain)
-        if self._taken.setdefault(name, path) != path:
+        base = next(base for base in outermost if _below(plain, base))
+        name = plain.removeprefix(base).lstrip("/") or posixpath.basename(plain)
+        if taken.setdefault(name, path) != path:
             raise UsageError(
                 f"two files would both be `{name}` of the copy.",
-                where=f"{self._taken[name]}, {path}",
+                where=f"{taken[name]}, {path}",
                 action="Make one copy of each of the stage's paths (--path).",
             )
+        names[path] = _stored(path, name, output)
+    return names
+
+
+def _below(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def _stored(path: str, name: str, output: str) -> str:
+    """The name as the system has it, which need not be text; other stores take text only."""
+    if "://" in path or "://" in output:
         return name
+    return "/".join(real_name(path).split("/")[-1 - name.count("/") :])
 
 
 def _base(path: str) -> str:
     """The folder that a path names without a pattern, above all partitions `key=value`."""
     plain = _plain(path)
-    folder = fixed_part(plain)[0] if is_pattern(plain) else plain
+    folder = fixed_part(plain)[0] if is_pattern(plain) else literal(plain)
     parts = folder.split("/")
     partition = next((at for at, part in enumerate(parts) if "=" in part[1:]), len(parts))
     return "/".join(parts[:partition])

@@ -71,15 +71,22 @@ class Draft:
             ) from None
 
 
+def resolved(output: str) -> str:
+    """The folder that an output names: `~` is the home folder, links are followed."""
+    output = output.removeprefix("file://")
+    if "://" in output:
+        return output.rstrip("/")
+    return os.path.realpath(os.path.expanduser(output))
+
+
 def draft(output: str, options: Mapping[str, str]) -> Draft:
-    """A new draft of an output folder that is empty or not there.
+    """A new draft of an output folder, `resolved`, that is empty or not there.
 
     Raises:
         UsageError: the output is not empty, or a file.
         DedupError: it cannot be looked at.
         ConfigError: it is of an unknown kind.
     """
-    output = output.removeprefix("file://").rstrip("/") or output
     try:
         there = filesystem(output, options).children(output)
     except FileNotFoundError:
@@ -103,7 +110,7 @@ class _Local:
     """Files of this machine."""
 
     def aside(self, output: str, token: str) -> str:
-        return f"{os.path.dirname(os.path.abspath(output))}/{token}"
+        return os.path.join(os.path.dirname(output), token)
 
     @contextmanager
     def create(self, path: str, aside: str) -> Iterator[pa.NativeFile]:

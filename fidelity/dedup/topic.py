@@ -85,7 +85,7 @@ def clean_topic(
     partitions = cluster(chosen.brokers, chosen.options, stage).topics(chosen.topics)
     target.check(1 + max(partitions[chosen.topics[0]].leaders))
     units = _ranges(_planned(chosen), offsets)
-    found = find(pipeline, chosen, mapper, by_window=by_window, units=units)
+    found = find(pipeline, chosen, units, mapper, by_window=by_window)
     tasks = [
         RepeatsTask(part, chosen, found.window, by_window) for part in found.parts if part.records
     ]

@@ -79,14 +79,14 @@ class Local:
     def stat(self, path: str) -> Entry | None:
         """The entry of that name; None if there is none."""
         try:
-            real = _real(path)
+            real = real_name(path)
             return _local_entry(path, os.stat(real), os.path.islink(real))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def children(self, folder: str) -> list[Entry]:
         """The names in a folder."""
-        with os.scandir(_real(folder) or ".") as names:
+        with os.scandir(real_name(folder) or ".") as names:
             found = [self._child(name, folder) for name in names]
         return [entry for entry in found if entry is not None]
 
@@ -105,7 +105,7 @@ class Local:
 
     def open(self, path: str) -> pa.NativeFile:
         """A file open for reading at any place."""
-        real = _real(path)
+        real = real_name(path)
         try:
             kind = os.stat(real).st_mode
         except FileNotFoundError:
@@ -140,7 +140,7 @@ class Local:
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError):
-            os.unlink(_real(path))
+            os.unlink(real_name(path))
 
 
 def draft_of(path: str) -> str:
@@ -157,7 +157,7 @@ def _shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _real(path: str) -> str:
+def real_name(path: str) -> str:
     """The name that the system knows it by."""
     if "\\x" not in path or os.path.lexists(path):
         return path

@@ -36,7 +36,7 @@ def files_of(
         try:
             listed = _Listing(filesystem(path, options), known).files(_normal(path))
         except OSError as error:
-            raise _out_of_reach(error, options, f"stage {stage}: {_literal(path)}") from None
+            raise _out_of_reach(error, options, f"stage {stage}: {literal(path)}") from None
         found.update((entry.path, entry) for entry in listed)
     return sorted(_each_once(found.values()), key=lambda entry: entry.path)
 
@@ -46,12 +46,41 @@ def is_pattern(path: str) -> bool:
     return _MAGIC.search(_masked(path)) is not None
 
 
+def reaches(path: str, folder: str) -> bool:
+    """Whether a path may mean a folder, or anything that may ever lie below it."""
+    path = _normal(path)
+    base, pattern = fixed_part(path) if is_pattern(path) else (literal(path), "**")
+    base, folder = _place(base), _place(folder)
+    if base.startswith(folder):
+        return True
+    below = folder.removeprefix(base).rstrip("/").split("/")
+    return folder.startswith(base) and any(
+        _may_meet(one.split("/"), below) for one in _expanded(pattern)
+    )
+
+
+def _place(folder: str) -> str:
+    """One spelling for a folder, with a slash at its end."""
+    return f"{(folder if '://' in folder else os.path.realpath(folder)).rstrip('/')}/"
+
+
+def _may_meet(pattern: list[str], folders: list[str]) -> bool:
+    """Whether a pattern may match these folders, one within the other, or what is below them."""
+    if not folders or not pattern:
+        return not folders
+    if pattern[0] == "**" and _may_meet(pattern[1:], folders):
+        return True
+    rest = pattern if pattern[0] == "**" else pattern[1:]
+    return _matches(folders[0], pattern[0]) and _may_meet(rest, folders[1:])
+
+
 def _masked(pattern: str) -> str:
     """As long as the pattern, with nothing special where one character stands in brackets."""
     return _ESCAPED.sub("___", pattern)
 
 
-def _literal(pattern: str) -> str:
+def literal(pattern: str) -> str:
+    """The one path that a path without a pattern means: `a[[]1]` is `a[1]`."""
     return _ESCAPED.sub(r"\1", pattern)
 
 
@@ -141,7 +170,7 @@ class _Listing:
 
     def files(self, path: str) -> list[Entry]:
         if not is_pattern(path):
-            return self._named(_literal(path))
+            return self._named(literal(path))
         base, pattern = fixed_part(path)
         self._list(base)  # raises if there is no such folder
         found: dict[str, Entry] = {}
@@ -177,7 +206,7 @@ class _Listing:
         if not rest:
             return self._files_named(folder, head)
         if not is_pattern(head):
-            below = posixpath.join(folder, _literal(head))
+            below = posixpath.join(folder, literal(head))
             return self._matching(below, rest) if self._exists(below) else []
         return [
             entry
@@ -300,7 +329,7 @@ def fixed_part(path: str) -> tuple[str, str]:
     scheme, colons, rest = path.rpartition("://")
     magic = _MAGIC.search(_masked(rest))
     cut = rest.rfind("/", 0, magic.start() if magic else len(rest))
-    base = _literal(rest[: max(cut, 0)]) or ("/" if cut == 0 and not colons else "")
+    base = literal(rest[: max(cut, 0)]) or ("/" if cut == 0 and not colons else "")
     return scheme + colons + base, rest[cut + 1 :]
 
 
