@@ -1,8 +1,12 @@
 """`dedup`: a clean copy of a stage, and its books. The job for spark-submit calls the same."""
 
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,19 +108,41 @@ def copied(
 ) -> int:
     """Make the copy and print its books. Returns the exit status."""
     copy = _copy(pipeline, asked)  # a mistake is told before Spark starts
-    if engine.kind == "spark":
-        from fidelity.spark.mapping import Mapping
+    with _ended_in_order():
+        if engine.kind == "spark":
+            from fidelity.spark.mapping import Mapping
 
-        with Mapping(engine) as mapper:
-            books = copy(mapper)
-    else:
-        books = copy(_local(workers or pipeline.workers))
+            with Mapping(engine) as mapper:
+                books = copy(mapper)
+        else:
+            books = copy(_local(workers or pipeline.workers))
     with opened(None) as out:
         if json:
             as_json(asdict(books), out)
         else:
             out.writelines(f"{line}\n" for line in as_lines(books))
     return 0
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM, by which Kubernetes and Airflow end a process, counts as an interrupt.
+
+    So what was written is removed, and Spark's jobs are cancelled.
+    """
+    if current_thread() is not main_thread():  # no other may set a handler
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)  # it may be Spark's
+        (handler if callable(handler) else signal.default_int_handler)(number, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _local(workers: int) -> Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]:

@@ -2,11 +2,12 @@
 
 Invariant: whoever lists the output's folder sees nothing of the copy before `publish`. On local
 disks and HDFS `publish` is one rename. Object stores have no rename: there the objects are copied
-within the store one by one, and `_SUCCESS` is made last.
+within the store one by one, and `_SUCCESS` is made last; if that fails, what was copied is removed.
 """
 
 import os
 import posixpath
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,10 @@ from fidelity.sources.filesystem import filesystem, reason
 
 _MARK = "_SUCCESS"
 _FILES = "files"
+_DRAFT = re.compile(r"_fidelity-[0-9a-f]{12}")
+_CHUNK = 8 << 20
+LARGEST_COPY = 5 << 30
+"""Bytes. S3 copies no larger object in one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,13 @@ class Draft:
     def _told(self, path: str) -> Iterator[None]:
         try:
             yield
+        except _StuckError as error:
+            raise DedupError(
+                f"the copy cannot be published: {reason(error, self.options)}; nor can what was"
+                f" copied be removed: {error.left:,} of its objects remain, without {_MARK}.",
+                where=mask(path),
+                action="Remove what is there, and run again.",
+            ) from None
         except OSError as error:
             raise DedupError(
                 f"the copy cannot be written: {reason(error, self.options)}.",
@@ -96,7 +108,14 @@ def draft(output: str, options: Mapping[str, str]) -> Draft:
     except OSError as error:
         told = f"the output cannot be looked at: {reason(error, options)}."
         raise DedupError(told, where=mask(output), action="Check its address.") from None
-    if there:
+    names = [posixpath.basename(entry.path) for entry in there]
+    if names and all(map(_DRAFT.fullmatch, names)):
+        raise UsageError(
+            f"the output holds the draft of another run, {' and '.join(sorted(names))}.",
+            where=output,
+            action="If that run was killed, remove its draft; else wait for it.",
+        )
+    if names:
         raise UsageError("the output is not empty.", where=output, action=_ANOTHER)
     token = f"_fidelity-{secrets.token_hex(6)}"
     store = _door(output, options)
@@ -143,22 +162,72 @@ class _Objects:
 
     @contextmanager
     def create(self, path: str, aside: str) -> Iterator[pa.NativeFile]:  # noqa: ARG002
-        stream = self._inner.open_output_stream(_key(path), compression=None)
-        yield stream  # left open by an error: what was sent so far is no object
-        stream.close()
+        # What an error cuts short becomes an object all the same: of the draft, and goes with it.
+        with self._inner.open_output_stream(_key(path), compression=None) as stream:
+            yield stream
 
     def rename(self, folder: str, output: str) -> None:
         # An object stands for nothing before it is complete, nor are there folders to be renamed.
         selector = pafs.FileSelector(_key(folder), recursive=True, allow_not_found=True)
-        for info in self._inner.get_file_info(selector):
-            if info.type == pafs.FileType.File:
-                name = info.path.removeprefix(_key(folder)).lstrip("/")
-                self._inner.copy_file(info.path, f"{_key(output)}/{name}")
-        with self._inner.open_output_stream(f"{_key(output)}/{_MARK}", compression=None):
-            pass
+        objects = [info for info in self._inner.get_file_info(selector) if info.is_file]
+        made: list[str] = []
+        try:
+            for info in objects:
+                made.append(_key(output) + info.path.removeprefix(_key(folder)))
+                self._copy(info, made[-1])
+            made.append(f"{_key(output)}/{_MARK}")
+            self._inner.open_output_stream(made[-1], compression=None).close()
+        except BaseException as error:
+            left = self._taken_back(made, _key(output))
+            if left:
+                raise _StuckError(left, str(error) or "interrupted") from None
+            raise
+
+    def _copy(self, source: pafs.FileInfo, target: str) -> None:
+        if source.size <= LARGEST_COPY:
+            self._inner.copy_file(source.path, target)
+            return
+        with (
+            self._inner.open_input_stream(source.path, compression=None) as stream,
+            self._inner.open_output_stream(target, compression=None) as out,
+        ):
+            while piece := stream.read(_CHUNK):
+                out.write(piece)
+
+    def _taken_back(self, objects: list[str], output: str) -> int:
+        """Remove objects, the last first, and folders that nothing is in then; how many stay."""
+        left = 0
+        for path in reversed(objects):
+            try:
+                with suppress(FileNotFoundError):
+                    self._inner.delete_file(path)
+            except OSError:
+                left += 1
+        for folder in _folders_between(objects, output):
+            with suppress(OSError):
+                if not self._inner.get_file_info(pafs.FileSelector(folder)):
+                    self._inner.delete_dir(folder)  # some stores keep an object for a folder
+        return left
 
     def remove(self, folder: str) -> None:
         self._inner.delete_dir(_key(folder))
+
+
+def _folders_between(paths: list[str], top: str) -> list[str]:
+    """The folders of these paths below a folder, the deepest first."""
+    folders = set()
+    for path in paths:
+        while (path := posixpath.dirname(path)) != top:
+            folders.add(path)
+    return sorted(folders, key=len, reverse=True)
+
+
+class _StuckError(OSError):
+    """A copy got its name in part, and that part could not be removed."""
+
+    def __init__(self, left: int, why: str) -> None:
+        super().__init__(why)
+        self.left = left
 
 
 class _HdfsFiles:
