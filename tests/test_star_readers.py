@@ -178,6 +178,37 @@ def test_the_catalogue_is_made_again_by_its_command(trial: Folder) -> None:
         assert asked.execute("SELECT count(*) FROM completeness_by_day").fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize(
+    ("star", "told"),
+    [
+        ("https://host/star", "`https://` is not known: use a local folder, s3://"),
+        ("S3://bucket/star", "`S3://` is not known"),
+        ("s3:/bucket/star", "`s3:/` lacks a slash: write s3://"),
+        ("s3:///star", "names no bucket: write s3://bucket/folder"),
+        ("file://star", "write file:///folder, or just /folder"),
+        ("star?x", "holds one of `* ? [ ]`"),
+        ("s3://bucket/[x]", "holds one of `* ? [ ]`"),
+    ],
+)
+def test_an_address_that_no_star_can_have_is_refused(trial: Folder, star: str, told: str) -> None:
+    trial.configure(
+        'source: {kind: files, path: "source/*"}', more=f"publish: {{star: '{star}'}}\n"
+    )
+    outcome = trial.run("check-config")
+    assert outcome.status == 2
+    assert told in outcome.err
+
+
+def test_a_star_may_be_named_as_a_file_address(trial: Folder) -> None:
+    address = f"file://{trial.path}/elsewhere"
+    trial.configure(
+        'source: {kind: files, path: "source/*"}', more=f"publish: {{star: {address}}}\n"
+    )
+    trial.audit(0)
+    assert trial.run("publish").status == 0
+    assert (trial.path / "elsewhere" / "star.json").exists()
+
+
 def test_secrets_of_the_star_are_masked(trial: Folder) -> None:
     trial.configure(
         'source: {kind: files, path: "source/*"}',
