@@ -17,7 +17,7 @@ from stars import PIPELINE, START, WINDOW, Star, figures, narrow, report
 from fidelity.errors import StoreError, UsageError
 from fidelity.report.json import render
 from fidelity.sources.filesystem import Filesystem
-from fidelity.star import Place
+from fidelity.star import Place, catalogue
 from fidelity.star.held import Held
 from fidelity.star.reference import MARK, PAGE, reference
 from fidelity.star.schema import TABLES
@@ -310,6 +310,29 @@ def test_a_star_of_another_place_or_version_is_refused(star: Star, tmp_path: Pat
     (tmp_path / "star" / "star.json").write_text('{"format": "Fidelity star", "version": 99}')
     with pytest.raises(StoreError, match="newer Fidelity"):
         star.publish(report("r1", 1, {0: 1}))
+
+
+def test_a_damaged_star_is_told_with_what_to_do_about_a_star(star: Star) -> None:
+    """By whoever reads the file: a publication, and the catalogue."""
+    star.publish(report("r1", 1, {0: 1}))
+    for table, told in (("dim_run", publish_again), ("fact_day", catalogue_again)):
+        (*_, file) = sorted(Path(star.place.uri, table).glob("*.parquet"))
+        whole = file.read_bytes()
+        file.write_bytes(whole[:50])
+        with pytest.raises(StoreError, match=r"the star cannot be read: .*") as caught:
+            told(star)
+        assert str(file) in str(caught.value)
+        assert "Remove its folder, and publish the runs again" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        file.write_bytes(whole)
+
+
+def publish_again(star: Star) -> None:
+    star.publish(report("r2", 2, {0: 1}))
+
+
+def catalogue_again(star: Star) -> None:
+    catalogue.make(star.place, Path(star.place.uri, catalogue.NAME))
 
 
 def test_a_report_of_some_stages_is_not_published(star: Star) -> None:

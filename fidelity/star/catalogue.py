@@ -5,16 +5,18 @@ the folder that its user is in. A star that was moved needs a new catalogue.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
 
 from fidelity.config import mask
-from fidelity.errors import UsageError
+from fidelity.errors import StoreError, UsageError
 from fidelity.questions import question
 from fidelity.star import digests
-from fidelity.star.place import Place
+from fidelity.star.place import ANEW, ENDING, Place
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, DIMENSIONS, TABLES, VERSION
 from fidelity.store.storage import storage_options
 
@@ -60,7 +62,7 @@ def make(place: Place, file: Path) -> None:
     Of a star on S3 it is read with DuckDB's httpfs and the reader's own secret: the file has none.
 
     Raises:
-        StoreError: there is no star.
+        StoreError: there is no star, or it cannot be read.
         UsageError: the file cannot be written, or DuckDB cannot read where the star is.
     """
     place.check()
@@ -72,7 +74,7 @@ def make(place: Place, file: Path) -> None:
             _fill(connection, place)
         draft.replace(file)
     except (duckdb.IOException, OSError) as error:
-        what = f"cannot be written: {' '.join(str(error).split())[:200]}."
+        what = f"cannot be written: {_first_line(error)[:200]}."
         raise UsageError(what, where=str(file), action="Give it another place.") from error
     finally:
         draft.unlink(missing_ok=True)
@@ -139,11 +141,32 @@ def _fill(connection: duckdb.DuckDBPyConnection, place: Place) -> None:
             name = table.name if table in DIMENSIONS else name
         address = f"{place.uri}/{files}".replace("'", "''")
         text = f"SELECT * FROM read_parquet('{address}'{more})"
-        _view(connection, name, text, table.grain)
+        with _reading(place):
+            _view(connection, name, text, table.grain)
     for name in QUESTIONS:
         text = _question(name)
         _view(connection, name, text, _comment(text))
     _view(connection, "about", f"SELECT {_quoted(_label(place))} AS label", "What this is.")
+
+
+@contextmanager
+def _reading(place: Place) -> Iterator[None]:
+    """Turn what DuckDB raises of a star's file into a StoreError; what else it raises stays."""
+    try:
+        yield
+    except duckdb.Error as error:
+        what = _first_line(error)
+        if ENDING not in what:
+            raise
+        gone = isinstance(error, duckdb.InvalidInputException) or "No files found" in what
+        action = ANEW if gone else "Check that the star can be reached, and try again."
+        what = f"the star cannot be read: {mask(what)}."
+        raise StoreError(what, where=mask(place.uri), action=action) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What DuckDB says, without the query that it shows below."""
+    return str(error).partition("\n")[0].strip()
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, text: str, about: str) -> None:

@@ -25,13 +25,22 @@ from fidelity.config import mask
 from fidelity.errors import StoreError
 from fidelity.sources.filesystem import Filesystem, filesystem
 from fidelity.star.schema import TABLES, VERSION, Table
-from fidelity.store.storage import told
+from fidelity.store.storage import Kind, told
 
 FORMAT = "Fidelity star"
 ENDING = ".parquet"
 NO_DAY = "1970-01-01"
 """The folder of the facts' empty files: a pattern that finds no file is an error to many tools."""
 
+ANEW = "Remove its folder, and publish the runs again: `fidelity store runs` lists them."
+"""What to do with a star that is damaged: all that it holds is in the runs that were kept."""
+
+_STAR = Kind(
+    "star",
+    "`star:` under `publish:`",
+    "It can be read as it is; `fidelity publish` needs a folder that it can write.",
+    ANEW,
+)
 _STREAMS = 16  # requests at once to a store that is far away
 T = TypeVar("T")
 U = TypeVar("U")
@@ -79,7 +88,7 @@ class Place:
             day = NO_DAY if table.by_day else None
             self.write(table, "none", table.schema.empty_table(), day=day)
         about = {"format": FORMAT, "version": VERSION}
-        with told(self.uri, "written"):
+        with told(self.uri, "written", _STAR):
             self.files.write(f"{self.uri}/star.json", f"{json.dumps(about)}\n".encode())
 
     def check(self) -> None:
@@ -89,7 +98,7 @@ class Place:
             raise StoreError("there is no star here yet.", where=mask(self.uri), action=action)
 
     def _found(self) -> bool:
-        with told(self.uri, "read"):
+        with told(self.uri, "read", _STAR):
             if self.files.stat(f"{self.uri}/star.json") is not None:
                 with self.files.open(f"{self.uri}/star.json") as file:
                     self._check_about(file.read())
@@ -122,7 +131,7 @@ class Place:
 
     def names(self, folder: str = "") -> list[str]:
         """The names in a folder of the star, sorted; none if it is not there."""
-        with told(self.uri, "read"):
+        with told(self.uri, "read", _STAR):
             try:
                 found = self.files.children(f"{self.uri}/{folder}".rstrip("/"))
             except FileNotFoundError:
@@ -148,12 +157,13 @@ class Place:
         with pq.ParquetWriter(out, table.schema, compression="zstd", version="2.6") as writer:
             for rows in groups:
                 writer.write_table(rows)
-        with told(self.uri, "written"):
+        with told(self.uri, "written", _STAR):
             self.files.write(self.path(table, part, day), out.getvalue())
 
     def read(self, table: Table, part: str, day: str | None = None) -> pa.Table:
         """The rows of a part's file. Raises StoreError and Gone."""
-        with told(self.uri, "read"), self._opened(self.path(table, part, day)) as file:
+        path = self.path(table, part, day)
+        with told(path, "read", _STAR), self._opened(path) as file:
             # Small files: threads would take longer to start than to read.
             return pq.ParquetFile(file).read(use_threads=False).cast(table.schema)
 
@@ -177,7 +187,7 @@ class Place:
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files, all at once; those that are gone do not matter. Raises StoreError."""
-        with told(self.uri, "written"):
+        with told(self.uri, "written", _STAR):
             self.each(self.files.remove, list(paths))
 
     def each(self, do: Callable[[T], U], of: Sequence[T]) -> list[U]:

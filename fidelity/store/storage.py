@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -61,18 +62,37 @@ _S3_NAMES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What lies there, in the words of failures."""
+
+    name: str
+    key: str  # of the pipeline file
+    unwritable: str  # what can be done with it all the same
+    anew: str  # what to do if it is damaged
+
+
+STORE = Kind(
+    "store",
+    "`store:`",
+    "Reports can be made from it; a scan needs a store that it can write.",
+    "Restore it from a copy, or name a new `store:` and scan everything again.",
+)
+
+
 @contextmanager
-def told(where: str, done: str) -> Iterator[None]:
+def told(where: str, done: str, kind: Kind = STORE) -> Iterator[None]:
     """Turn what storage, Arrow and deltalake raise into a StoreError of one paragraph.
 
     Args:
-        where: the store's or the table's address.
+        where: the address of what failed: a store, a star, or a table or file of it.
         done: what could not be done, as in "cannot be written".
+        kind: what it is a part of.
     """
     try:
         yield
     except (OSError, DeltaError, pa.ArrowException, ValueError) as error:
-        what, action = _told(error, done)
+        what, action = _told(error, done, kind)
         raise StoreError(what, where=mask(where), action=action) from error
 
 
@@ -94,8 +114,8 @@ _ADVICE = (
     ),
     (
         ("read-only file system", "errno 30", "os error 30"),
-        "the store lies on a read-only file system.",
-        "Reports can be made from it; a scan needs a store that it can write.",
+        "the {name} lies on a read-only file system.",
+        "{unwritable}",
     ),
     (
         (
@@ -103,18 +123,18 @@ _ADVICE = (
             *("signaturedoesnotmatch", "invalidaccesskeyid", "usernotfound", "expiredtoken"),
             *("invalidtoken", "did not provide any credentials", "accesscontrolexception"),
         ),
-        "access to the store is denied.",
+        "access to the {name} is denied.",
         "Check its permissions, or the credentials under `options`.",
     ),
     (
         ("nosuchbucket", "bucket does not exist"),
         "there is no such bucket.",
-        "Make the bucket, or name another in `store:`.",
+        "Make the bucket, or name another in {key}.",
     ),
     (
         ("connection refused", "dns error", "failed to lookup address"),
         "nobody answers at its address.",
-        "Check the address, under `options` and in `store:`, and the network.",
+        "Check the address, under `options` and in {key}, and the network.",
     ),
     (
         ("authorizationheadermalformed",),
@@ -129,23 +149,24 @@ _ADVICE = (
     (
         ("not a directory", "notadirectory", "errno 20", "os error 20"),
         "there is a file where a folder should be.",
-        "Name a new or empty folder as `store:`.",
+        "Name a new or empty folder as {key}.",
     ),
 )
 _DAMAGED = ("parquet", "json error", "gzipped", "is damaged", "no such file", "not found")
-_ANEW = "Restore it from a copy, or name a new `store:` and scan everything again."
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m\u21b3?|\u21b3")
 _CALLS = re.compile(r"\s+0: .*")
 """The calls that led to an error, which deltalake adds to some."""
 
 
-def _told(error: BaseException, done: str) -> tuple[str, str]:
+def _told(error: BaseException, done: str, kind: Kind) -> tuple[str, str]:
     text = _CALLS.sub("", " ".join(_COLOURS.sub("", mask(str(error))).split()))
+    start = f"the {kind.name} cannot be {done}: "
     for marks, what, action in _ADVICE:
         if any(mark in text.lower() for mark in marks):
-            return f"the store cannot be {done}: {what}", action
+            words = asdict(kind)
+            return start + what.format(**words), action.format(**words)
     if isinstance(error, TableNotFoundError):
-        return f"the store cannot be {done}: this part of it is gone.", _ANEW
+        return f"{start}this part of it is gone.", kind.anew
     damaged = any(mark in text.lower() for mark in _DAMAGED)
-    what = f"the store cannot be {done}: {text[:400].rstrip('.')}."
-    return what, _ANEW if damaged else "Check that the store can be reached, and try again."
+    action = kind.anew if damaged else f"Check that the {kind.name} can be reached, and try again."
+    return f"{start}{text[:400].rstrip('.')}.", action
