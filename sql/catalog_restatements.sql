@@ -1,6 +1,6 @@
 -- What did a later run change of a window that had settled, and by how much?
 -- Grain: one row for each run, pipeline, stage, against, window and stream whose figures changed.
--- What is not counted: a window that was pending and settles.
+-- What is not counted: a window that was pending and settles, and one of which nothing was ever said.
 WITH pairs AS (
     SELECT
         statement_key,
@@ -11,7 +11,7 @@ WITH pairs AS (
     FROM star_statements
     WHERE live AND "window" IS NOT NULL AND unsettled = 0
     WINDOW earlier AS (PARTITION BY pipeline, "window" ORDER BY as_of, run)
-    QUALIFY before_key IS NOT NULL
+    QUALIFY bool_or(balances > 0) OVER (earlier ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ),
 
 entries AS (

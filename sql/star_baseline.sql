@@ -2,6 +2,7 @@
 -- Grain: one row for each window; `rows` tells whether anything was said of it at all.
 SELECT
     epoch_us("window") AS "window",
+    statement_key,
     digest,
     balances + differences + lags AS "rows"
 FROM star_statements

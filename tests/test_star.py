@@ -1,9 +1,11 @@
 """The star: what runs published is what readers see, whole runs only, and no other figure."""
 
 import contextlib
+import itertools
 import json
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from stars import PIPELINE, START, WINDOW, Star, figures, narrow, report
 
 from fidelity.errors import StoreError, UsageError
+from fidelity.report import Report
 from fidelity.report.json import render
 from fidelity.sources.filesystem import Filesystem
 from fidelity.star import Place, catalogue
@@ -75,6 +78,34 @@ RUNS = st.lists(
 )
 
 
+def published(star: Star, runs: list[Any], many: int) -> None:
+    for name, contents, within in runs:
+        if within is None:
+            star.publish(report(f"r{name}", name, contents), many=many)
+            continue
+        first, end = within[0], within[0] + within[1]
+        inside = {w: seed for w, seed in contents.items() if first <= w < end}
+        star.publish(narrow(f"r{name}", name, inside, first, end), many=many)
+
+
+def truth(runs: list[Any]) -> dict[int, int]:
+    """The figures of each window, as the newest run that speaks of it told them last.
+
+    A whole run speaks of all windows, a narrowed one of those that it was narrowed to.
+    """
+    told: dict[int, dict[int, int | None]] = {}
+    for name, contents, within in runs:
+        if within is None:
+            told[name] = {w: contents.get(w) for w in range(10)}
+        else:
+            inside = range(within[0], within[0] + within[1])
+            told[name] = told.get(name, {}) | {w: contents.get(w) for w in inside}
+    newest: dict[int, int | None] = {}
+    for name in sorted(told):
+        newest |= told[name]
+    return {w: figures(w, seed) for w, seed in newest.items() if seed is not None}
+
+
 @given(runs=RUNS, many=st.sampled_from([2, 3, 24]))
 @settings(max_examples=6)
 def test_the_current_truth_of_a_window_is_what_the_newest_run_says_of_it(
@@ -82,36 +113,95 @@ def test_the_current_truth_of_a_window_is_what_the_newest_run_says_of_it(
 ) -> None:
     """Against a model: a dictionary of runs, in which each says all that it speaks of."""
     star = Star(tmp_path_factory.mktemp("star"))
-    spoken: dict[int, dict[int, int | None]] = {}
-    for name, contents, within in runs:
-        before: dict[int, int | None] = {}
-        for older in sorted(spoken):
-            before |= spoken[older] if older < name else {}
-        if within is None:
-            # What did not change needs no new statement: the older run's goes on being true.
-            said: dict[int, int | None] = {
-                w: contents.get(w) for w in {*contents, *before} if contents.get(w) != before.get(w)
-            }
-            star.publish(report(f"r{name}", name, contents), many=many)
-        else:
-            first, end = within[0], within[0] + within[1]
-            inside = {w: seed for w, seed in contents.items() if first <= w < end}
-            said = {w: None for w in before if first <= w < end and before[w] is not None} | inside
-            star.publish(narrow(f"r{name}", name, inside, first, end), many=many)
-        spoken[name] = said
-    truth: dict[int, tuple[int, int | None]] = {}
-    for name in sorted(spoken):
-        truth |= {window: (name, seed) for window, seed in spoken[name].items()}
-    assert star.current() == {
-        window: (f"r{name}", figures(window, seed))
-        for window, (name, seed) in truth.items()
-        if seed is not None
-    }
+    published(star, runs, many)
+    current = {window: observed for window, (_, observed) in star.current().items()}
+    assert current == truth(runs)
     by_day = star.ask("SELECT sum(observed) FROM daily")[0][0] or 0
-    assert by_day == sum(observed for _, observed in star.current().values())
+    assert by_day == sum(current.values())
     held = Held.of(star.place)
     assert not held.dead_parts()
     assert held.dead_files() == ([], [])
+
+
+VIEWS = {  # but for who of those that say the same is named for it
+    "balance": "as_of, run",
+    "difference": "as_of, run",
+    "lag": "as_of, run",
+    "flaw": "",
+    "completeness_by_day": "",
+    "restatements": "run_before",
+    "time_to_detect": "",
+}
+
+
+def told_by(star: Star) -> dict[str, list[str]]:
+    """The rows of the views that tell the truth, in one order."""
+    with star.asked() as connection:
+        return {view: sorted(map(str, rows_of(connection, view))) for view in VIEWS}
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, view: str) -> list[tuple[Any, ...]]:
+    but = f"EXCLUDE ({VIEWS[view]})" if VIEWS[view] else ""
+    return connection.execute(f"SELECT * {but} FROM {view}").fetchall()
+
+
+@given(runs=RUNS, many=st.sampled_from([2, 24]))
+@settings(max_examples=4)
+def test_it_makes_no_difference_in_which_order_runs_are_published(
+    runs: list[Any], many: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As they come, and one after the other in the order of their clocks."""
+    star, ordered = (Star(tmp_path_factory.mktemp("star")) for _ in range(2))
+    published(star, runs, many)
+    published(ordered, sorted(runs, key=lambda run: run[0]), many)
+    assert told_by(star) == told_by(ordered)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("ABC")))
+def test_a_run_that_found_all_well_again_does_so_whenever_the_others_come(
+    star: Star, order: tuple[str, ...]
+) -> None:
+    clocks = {"A": 1, "B": 2, "C": 3}
+    for name in order:
+        star.publish(report(name, clocks[name], {0: 1, 1: 2 if name == "B" else 1}))
+    assert {w: said for w, (_, said) in star.current().items()} == {
+        0: figures(0, 1),
+        1: figures(1, 1),
+    }
+
+
+def test_a_run_published_again_changes_nothing_of_what_newer_ones_say(star: Star) -> None:
+    star.publish(report("r1", 1, {0: 1, 1: 1}), report("r2", 2, {0: 1, 1: 1}))
+    star.publish(report("r1", 1, {0: 2, 2: 1}))
+    assert star.current() == {0: ("r2", figures(0, 1)), 1: ("r2", figures(1, 1))}
+    star.publish(report("r1", 1, {0: 3, 2: 1}))
+    assert star.current() == {0: ("r2", figures(0, 1)), 1: ("r2", figures(1, 1))}
+    before = star.files()
+    star.publish(report("r2", 2, {0: 1, 1: 1}))
+    assert star.files() == before
+
+
+def test_a_whole_run_that_is_published_narrowed_too_stays_whole(star: Star) -> None:
+    contents = {0: 1, 1: 1, 8: 1}
+    star.publish(report("r1", 1, contents))
+    before = star.files()
+    star.publish(narrow("r1", 1, {1: 1}, 1, 2))
+    assert star.files() == before
+    star.publish(narrow("r1", 1, {1: 2}, 1, 2))
+    assert star.current() == {w: ("r1", figures(w, s)) for w, s in (contents | {1: 2}).items()}
+    assert star.ask("SELECT verdict, interval_start FROM runs") == [("fail", None)]
+    assert star.ask("SELECT sum(records)::BIGINT FROM flaw") == [(4,)]
+    star.publish(report("r2", 2, contents | {1: 2}), narrow("r1", 1, {}, 0, 1))
+    assert set(star.current()) == {0, 1, 8}
+
+
+def test_a_run_that_is_published_narrowed_twice_speaks_of_the_windows_of_both(star: Star) -> None:
+    star.publish(narrow("r2", 2, {0: 1}, 0, 2), narrow("r2", 2, {4: 1}, 4, 5))
+    star.publish(report("r1", 1, dict.fromkeys(range(6), 2)))
+    wanted = {0: 1, 2: 2, 3: 2, 4: 1, 5: 2}
+    assert {w: said for w, (_, said) in star.current().items()} == {
+        w: figures(w, seed) for w, seed in wanted.items()
+    }
 
 
 def test_a_run_published_twice_changes_no_file(star: Star) -> None:
@@ -214,38 +304,61 @@ class Stopping:
             raise OSError(None, "stopped")
 
 
-def test_a_publication_that_stops_anywhere_leaves_the_run_as_it_was_or_as_it_becomes(
-    tmp_path: Path,
-) -> None:
-    """With a repeat of a run that was merged, and a merge: every kind of file is touched."""
-    start = Star(tmp_path / "start")
-    for name in ("r1", "r2", "r3"):
-        start.publish(report(name, int(name[1]), {0: int(name[1]), 8: 1}), many=2)
-    old = start.current()
-    changed = report("r3", 3, {0: 1, 7: 2})
-    after = Star(tmp_path / "after")
-    shutil.copytree(start.place.uri, after.place.uri)
-    after.publish(changed, many=2)
-    new, seen = after.current(), set()
+def stopped(folder: Path, start: Star, changed: Report) -> Iterator[tuple[int, Star]]:
+    """What a publication leaves that was stopped at its first, second, ... write or removal."""
     for steps in range(1000):
-        star = Star(tmp_path / str(steps))
+        star = Star(folder / str(steps))
         shutil.copytree(start.place.uri, star.place.uri)
         Failing.left = steps
         with contextlib.suppress(StoreError):
             star.publish(changed, many=2, place=Failing(star.place.uri))
+        through = Failing.left >= 0
+        yield steps, star
+        if through:
+            assert steps > 10
+            return
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Star:
+    """Runs that were merged, of which the newer two say of window 8 what the first does."""
+    start = Star(tmp_path / "start")
+    for name in ("r1", "r2", "r3"):
+        start.publish(report(name, int(name[1]), {0: int(name[1]), 8: 1}), many=2)
+    return start
+
+
+def test_a_publication_that_stops_anywhere_leaves_the_run_as_it_was_or_as_it_becomes(
+    tmp_path: Path, merged: Star
+) -> None:
+    """With a repeat of a run that was merged, and a merge: every kind of file is touched."""
+    old = merged.current()
+    changed = report("r3", 3, {0: 1, 7: 2})
+    after = Star(tmp_path / "after")
+    shutil.copytree(merged.place.uri, after.place.uri)
+    after.publish(changed, many=2)
+    new, seen = after.current(), set()
+    for steps, star in stopped(tmp_path, merged, changed):
         found = star.current()
         assert found in (old, new)
         seen.add(json.dumps(found))
-        if Failing.left >= 0:
-            break
         if steps % 6 == 0:
             assert star.ask("SELECT sum(observed) FROM daily")[0][0] == sum(
                 observed for _, observed in found.values()
             )
             star.publish(changed, many=2)
             assert star.current() == new
-    assert steps > 10
     assert len(seen) == 2
+
+
+def test_a_publication_that_stops_anywhere_leaves_what_newer_runs_say(
+    tmp_path: Path, merged: Star
+) -> None:
+    """With a repeat of the first run: it says nothing of window 8 any more, and something of 7."""
+    wanted = {0: figures(0, 3), 8: figures(8, 1)}
+    changed = report("r1", 1, {0: 1, 7: 2})
+    for _, star in stopped(tmp_path, merged, changed):
+        assert {w: said for w, (_, said) in star.current().items()} == wanted
 
 
 def test_publications_at_once_lose_no_row(star: Star) -> None:

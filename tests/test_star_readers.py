@@ -36,11 +36,13 @@ def test_a_star_on_s3_and_hdfs_holds_what_it_does_on_local_disk(lake: Lake, tmp_
     for each in (report("r1", 1, {0: 1, 1: 1, 8: 1}), report("r2", 2, CONTENTS)):
         publish_star(place, PIPELINE, each, many=2)
         local.publish(each, many=2)
-    repeated = report("r2", 2, {0: 3, 7: 2})
-    publish_star(place, PIPELINE, repeated, many=2)
-    local.publish(repeated, many=2)
+    # The last one is of the older run: of window 8, r2 said what that one did.
+    for repeated in (report("r2", 2, {0: 3, 7: 2, 8: 1}), report("r1", 1, {0: 1, 7: 2})):
+        publish_star(place, PIPELINE, repeated, many=2)
+        local.publish(repeated, many=2)
     copy = Star(copied(place, tmp_path / "copy"))
     assert copy.current() == local.current()
+    assert copy.current()[8] == ("r2", figures(8, 1))
     assert len(copy.files()) == len(local.files())
 
 
@@ -156,7 +158,8 @@ def test_the_command_publishes_the_last_run_or_the_one_that_is_named(trial: Fold
     assert told["run"] == first
     assert told["published"][0]["destination"] == "star"
     one = trial.run("publish", "--window", "2026-03-01T10:00")
-    assert one.out.startswith("star  1 window, ")
+    assert one.out.startswith("star  1 window, as published before: ")
+    assert star.ask('SELECT count(DISTINCT "window") FROM balance') == [(3,)]
 
 
 def test_a_pipeline_without_a_destination_says_so(trial: Folder) -> None:

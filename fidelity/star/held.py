@@ -4,10 +4,11 @@ Laws: what does not count any more never counts again, so it may be removed at a
 read here was written before it was referred to: the runs are read first.
 """
 
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -16,13 +17,23 @@ import pyarrow.compute as pc
 from fidelity.config import mask
 from fidelity.errors import StoreError
 from fidelity.questions import ask, connect, question
-from fidelity.star.place import Gone, Place
+from fidelity.star.place import ANEW, Gone, Place
+from fidelity.star.rows import WHOLE
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT
 
 _TRIES = 20  # others clear files away, which takes moments
 _NAMED = pa.field("file", pa.string())
 RUNS = DIM_RUN.schema.append(_NAMED)
 STATEMENTS = DIM_STATEMENT.schema.append(_NAMED)
+T = TypeVar("T")
+
+
+class Said(NamedTuple):
+    """What a statement says of a window: enough to tell whether another one says the same."""
+
+    key: int
+    digest: int
+    rows: int  # of balances, differences and lags; 0: there is nothing
 
 
 @dataclass(frozen=True)
@@ -35,12 +46,12 @@ class Held:
     @classmethod
     def of(cls, place: Place) -> "Held":
         """What is there now. Raises StoreError."""
-        for _ in range(_TRIES):
-            with suppress(Gone):
-                runs = place.read_all(DIM_RUN)
-                return cls(runs, place.read_all(DIM_STATEMENT))
-        what = "the star changes faster than it can be read."
-        raise StoreError(what, where=mask(place.uri), action="Publish again.")
+
+        def read() -> "Held":
+            runs = place.read_all(DIM_RUN)
+            return cls(runs, place.read_all(DIM_STATEMENT))
+
+        return while_it_changes(place, read)
 
     def with_more(self, part: str, run: pa.Table, statements: pa.Table) -> "Held":
         """And what was just written as `part`."""
@@ -75,21 +86,41 @@ class Held:
         found = self._asked.execute("SELECT statement_key FROM star_current").to_arrow_table()
         return found["statement_key"].combine_chunks()
 
-    def publication(self, pipeline: str, run: str) -> dict[str, Any] | None:
-        """The row of dim_run that counts for a run, times in microseconds."""
-        own = pc.and_(
-            pc.equal(self.marked_runs["pipeline"], pipeline),
-            pc.equal(self.marked_runs["run"], run),
-        )
-        rows = self.marked_runs.filter(pc.and_(own, self.marked_runs["live"]))
-        found = rows.select(["run_key", "published_at", "content"])
-        at = found.set_column(1, "published_at", found["published_at"].cast(pa.int64()))
-        return next(iter(at.to_pylist()), None)
+    def publication(self, pipeline: str, run: str) -> pa.Table | None:
+        """The row of dim_run that counts for a run."""
+        rows = self.marked_runs
+        own = pc.and_(pc.equal(rows["pipeline"], pipeline), pc.equal(rows["run"], run))
+        found = rows.filter(pc.and_(own, rows["live"])).select(DIM_RUN.schema.names)
+        return found.cast(DIM_RUN.schema) if len(found) else None
 
-    def baseline(self, pipeline: str, as_of: int, run: str) -> dict[int, tuple[int, int]]:
-        """(digest, rows) of each window as the newest run before this one told it."""
+    def statements_of(self, publication: pa.Table) -> dict[int, Said]:
+        """What a publication says of each window, and of WHOLE; `publication` is its row."""
+        own = pc.is_in(self.marked["run_key"], publication["run_key"].combine_chunks())
+        rows = self.marked.filter(pc.and_(own, self.marked["live"]))
+        found = zip(
+            rows["window"].cast(pa.int64()).fill_null(WHOLE).to_pylist(),
+            rows["statement_key"].to_pylist(),
+            rows["digest"].to_pylist(),
+            pc.add(pc.add(rows["balances"], rows["differences"]), rows["lags"]).to_pylist(),
+            strict=True,
+        )
+        return {window: Said(*said) for window, *said in found}
+
+    def baseline(self, pipeline: str, as_of: int, run: str) -> dict[int, Said]:
+        """What the newest run before this one said of each window."""
         rows = ask(self._asked, "star_baseline", pipeline=pipeline, as_of=as_of, run=run).fetchall()
-        return {window: (digest, count) for window, digest, count in rows}
+        return {window: Said(*said) for window, *said in rows}
+
+    def silent(
+        self, windows: Iterable[int], pipeline: str, as_of: int, run: str
+    ) -> dict[int, tuple[int, str]]:
+        """Who says of these windows, without a word, what the run of `as_of` and `run` says.
+
+        Of each the (run_key, run) of the next newer run, unless a statement comes before or there.
+        """
+        self._asked.register("windows", pa.table({"window": pa.array(windows, pa.int64())}))
+        rows = ask(self._asked, "star_silent", pipeline=pipeline, as_of=as_of, run=run).fetchall()
+        return {window: (run_key, name) for window, run_key, name in rows}
 
     def dead_files(self) -> tuple[list[str], list[str]]:
         """The parts of dim_run and of dim_statement none of whose rows counts any more."""
@@ -104,6 +135,18 @@ class Held:
         found = rows.group_by(["part", "day"]).aggregate([("live", "any"), ("known", "all")])
         dead = pc.and_(pc.invert(found["live_any"]), found["known_all"])
         return [(row["part"], row["day"]) for row in found.filter(dead).to_pylist()]
+
+
+def while_it_changes(place: Place, do: Callable[[], T]) -> T:
+    """Do what reads files of the star, again if they were cleared away. Raises StoreError."""
+    for _ in range(_TRIES):
+        with suppress(Gone):
+            return do()
+    what = "the star changes faster than it can be read."
+    action = (
+        f"Publish again. If it says so once more, a file is missing: {ANEW[0].lower()}{ANEW[1:]}"
+    )
+    raise StoreError(what, where=mask(place.uri), action=action)
 
 
 def _named(rows: pa.Table, part: str) -> pa.Table:

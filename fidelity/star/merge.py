@@ -13,10 +13,8 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fidelity.config import mask
-from fidelity.errors import StoreError
 from fidelity.questions import ask, connect
-from fidelity.star import digests
+from fidelity.star.copies import copy_of_day, days_of, rekeyed
 from fidelity.star.held import Held
 from fidelity.star.place import Gone, Place, new_part, written_at
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT, FACT_BALANCE, FACT_DAY, FACTS, Table
@@ -25,9 +23,6 @@ MANY = 24
 """Publications that are merged: a day of hourly runs."""
 
 _IN_FLIGHT = 3_600_000_000  # how long an unfinished publication is left alone, microseconds
-_COUNTS = dict(
-    zip((table.name for table in FACTS), ("balances", "differences", "flaws", "lags"), strict=True)
-)
 _SORTED = [(n, "ascending") for n in ("stage", "against", "stream", "window", "run")]
 
 
@@ -81,16 +76,12 @@ def merge(place: Place, held: Held, days: set[date]) -> None:
     live = held.marked.filter(held.marked["live"]).select(DIM_STATEMENT.schema.names)
     moved = pc.is_in(live["day"], pa.array(sorted(days), pa.date32()))
     kept, old = live.filter(pc.invert(moved)), live.filter(moved)
-    new = _rekeyed(old, part)
+    new = rekeyed(old, part, pc.add(old["level"], pa.scalar(1, pa.int32())))
     current = new.filter(pc.is_in(old["statement_key"], held.current))
     sums = [_sums_of_other_days(place, days, part)]
     for day in sorted(days):
         at = pc.equal(old["day"], pa.scalar(day, pa.date32()))
-        text = f"{day:%Y-%m-%d}"
-        merged = {
-            table: _merge_day(place, table, part, text, old.filter(at), new.filter(at))
-            for table in FACTS
-        }
+        merged = {table: _merge_day(place, table, day, old, new, part) for table in FACTS}
         if (balances := merged[FACT_BALANCE]) is not None:
             is_current = pc.is_in(
                 balances["statement_key"], current["statement_key"].combine_chunks()
@@ -106,35 +97,15 @@ def merge(place: Place, held: Held, days: set[date]) -> None:
     _clear_away(place, left, sorted(days))
 
 
-def _rekeyed(old: pa.Table, part: str) -> pa.Table:
-    keys = [digests.key(f"{part} {key}") for key in old["statement_key"].to_pylist()]
-    columns = {name: old[name] for name in old.column_names}
-    columns["statement_key"] = pa.chunked_array([pa.array(keys, pa.int64())])
-    columns["level"] = pc.add(old["level"], pa.scalar(1, pa.int32()))
-    columns["part"] = pa.chunked_array([pa.repeat(pa.scalar(part), len(old))])
-    return pa.table(columns).cast(DIM_STATEMENT.schema)
-
-
 def _merge_day(
-    place: Place, table: Table, part: str, day: str, old: pa.Table, new: pa.Table
+    place: Place, table: Table, day: date, old: pa.Table, new: pa.Table, part: str
 ) -> pa.Table | None:
     """The rows of the statements `old` in one file, as those of `new`; None if there are none."""
-    due = pc.sum(old[_COUNTS[table.name]]).as_py() or 0
-    if not due:
+    if day not in days_of(table, old):
         return None
-    holding = old.filter(pc.greater(old[_COUNTS[table.name]], 0))
-    parts = sorted(set(holding["part"].to_pylist()))
-    rows = pa.concat_tables(place.each(lambda each: place.read(table, each, day), parts))
-    rows = rows.filter(pc.is_in(rows["statement_key"], old["statement_key"].combine_chunks()))
-    if len(rows) != due:
-        what = f"{table.name} of {day} has {len(rows):,} rows where {due:,} were published."
-        action = "Remove the star, and publish the runs again: `fidelity store runs` lists them."
-        raise StoreError(what, where=mask(place.uri), action=action)
-    at = pc.index_in(rows["statement_key"], old["statement_key"].combine_chunks())
-    rows = rows.set_column(0, table.schema.field(0), new["statement_key"].take(at))
     order = [key for key in _SORTED if key[0] in table.schema.names]
-    rows = rows.sort_by(order).cast(table.schema)
-    place.write(table, part, *row_groups(table, rows), day=day)
+    rows = copy_of_day(place, table, day, old, new).sort_by(order).cast(table.schema)
+    place.write(table, part, *row_groups(table, rows), day=f"{day:%Y-%m-%d}")
     return rows
 
 
@@ -172,8 +143,8 @@ def _added_up(balances: pa.Table, day: date, part: str, statements: int) -> pa.T
 def _clear_away(place: Place, held: Held, days: Iterable[date]) -> None:
     """Remove what publications that died left behind in these days' folders, an hour after."""
     limit = time.time_ns() // 1000 - _IN_FLIGHT
-    known = held.marked.filter(held.marked["known"])
-    parts = set(known["part"].to_pylist())
+    live = held.marked.filter(held.marked["live"])
+    parts = set(live["part"].to_pylist())
     left = [
         f"{place.uri}/{folder}/{name}"
         for table in FACTS
@@ -181,7 +152,7 @@ def _clear_away(place: Place, held: Held, days: Iterable[date]) -> None:
         for name in place.names(folder)
         if _died(name, parts, limit)
     ]
-    files = set(known["file"].to_pylist())
+    files = set(live["file"].to_pylist())
     left += [
         f"{place.uri}/{DIM_STATEMENT.name}/{name}"
         for name in place.names(DIM_STATEMENT.name)
@@ -190,11 +161,11 @@ def _clear_away(place: Place, held: Held, days: Iterable[date]) -> None:
     place.remove(left)
 
 
-def _died(name: str, known: set[str], limit: int) -> bool:
-    """Whether a file is neither part of a publication nor of one under way."""
+def _died(name: str, live: set[str], limit: int) -> bool:
+    """Whether a file is neither part of what counts nor of a publication under way."""
     part = name.lstrip(".").partition(".parquet")[0]
     at = written_at(part)
-    return at is not None and at < limit and part not in known
+    return at is not None and at < limit and part not in live
 
 
 def _without(rows: pa.Table, files: list[str]) -> pa.Table:

@@ -92,12 +92,12 @@ def day_text(day: int) -> str:
     return f"{(_EPOCH + timedelta(days=day)):%Y-%m-%d}"
 
 
-def run_row(report: Report, run_key: int, published_at: int, content: int) -> pa.Table:
-    """The row of dim_run."""
+def run_row(report: Report) -> pa.Table:
+    """The row of dim_run, as long as it is not published: see `published`."""
     start, end = report.within or (None, None)
     severities = [finding.severity for finding in report.findings]
     row = {
-        "run_key": run_key,
+        "run_key": 0,
         "pipeline": report.pipeline,
         "run": report.run,
         "as_of": report.as_of,
@@ -112,11 +112,20 @@ def run_row(report: Report, run_key: int, published_at: int, content: int) -> pa
         "hidden_losses": report.collision_budget.hidden_losses,
         "errors": severities.count("error"),
         "warnings": severities.count("warning"),
-        "published_at": published_at,
-        "content": content,
+        "published_at": 0,
+        "content": 0,
         "version": VERSION,
     }
     return pa.Table.from_pylist([row], schema=DIM_RUN.schema)
+
+
+def published(row: pa.Table, run_key: int = 0, at: int = 0, content: int = 0) -> pa.Table:
+    """A row of dim_run as a publication has it, or, by default, as none has it yet."""
+    for name, value in (("run_key", run_key), ("published_at", at), ("content", content)):
+        field = row.schema.field(name)
+        index = row.schema.get_field_index(name)
+        row = row.set_column(index, field, pa.array([value], pa.int64()).cast(field.type))
+    return row
 
 
 def with_keys(rows: pa.Table, table: Table, report: Report, keys: Mapping[int, int]) -> pa.Table:
