@@ -237,6 +237,74 @@ def test_a_corrupt_parquet_file_is_unknown(
     assert "no Parquet file that can be read" in found.told("unreadable")
 
 
+def written(columns: pa.Table, **how: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(columns, sink, **how)
+    return bytes(sink.getvalue())
+
+
+def changed(content: bytes, before: bytes, after: bytes) -> bytes:
+    """With the last place of these bytes changed, which must be there."""
+    head, found, tail = content.rpartition(before)
+    assert found
+    return head + after + tail
+
+
+def _two_hosts() -> pa.Table:
+    return table(host=pa.array(["h1"] * 30 + ["h2"] * 30))
+
+
+# Parquet's numbers are zigzag varints: 20 rows are 0x28, and 0x27 is -20. A run of 30 equal codes
+# is 0x3c and the code. A page of data is of type 0, and one of an unknown type is passed over.
+ODD: dict[str, tuple[Callable[[], bytes], str]] = {
+    "a name of another column that is no UTF-8": (
+        lambda: written(table(note=pa.nulls(60, pa.string())), store_schema=False).replace(
+            b"note", b"not\xe9"
+        ),
+        "a name in it is not UTF-8",
+    ),
+    "two columns of one name": (
+        lambda: written(table().append_column("host", pa.array(["h9"] * 60))),
+        "The column `host` is there twice.",
+    ),
+    "codes beyond their dictionary": (
+        lambda: changed(
+            written(_two_hosts(), compression="none"), b"\1\x3c\0\x3c\1", b"\x08\x3c\0\x3c\7"
+        ),
+        "The column `host` is damaged",
+    ),
+    "a row group of less than no rows": (
+        lambda: changed(written(table(), row_group_size=20), b"\x16\x28\x26", b"\x16\x27\x26"),
+        "its row groups do not add up to its rows",
+    ),
+    "columns that end early": (
+        lambda: written(table(), row_group_size=20).replace(b"\x15\0\x15", b"\x15\1\x15"),
+        "its columns have not as many rows as its footer tells",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "why"), ODD.values(), ids=ODD)
+def test_an_odd_parquet_file_is_unknown_and_its_neighbours_count(
+    parquet: Folder, content: Callable[[], bytes], why: str
+) -> None:
+    parquet.put("lake/a.parquet", content())
+    pq.write_table(table().slice(10, 20), parquet.path / "lake/b.parquet")
+    found = parquet.audit(1)
+    assert found.verdict == "unknown"
+    assert found.counts() == (60, 20, 0, 40, 0, 0)
+    assert why in found.told("unreadable")
+
+
+def test_columns_that_are_there_twice_do_not_matter_if_nobody_asks_for_them(
+    parquet: Folder,
+) -> None:
+    more = pa.nulls(60, pa.string())
+    content = written(table().append_column("note", more).append_column("note", more))
+    parquet.put("lake/a.parquet", content)
+    assert parquet.audit(0).counts() == ALL
+
+
 WRONG = {
     "no id": ({"fid": None}, "There is no column `fid`; there is ts, type, host."),
     "no origin": ({"host": None}, "There is no column `host`"),

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fidelity.config import RecordSpec, Stage
+from fidelity.decode import Names
 from fidelity.errors import SourceError, UnreadableError
+from fidelity.reading import Reading
 from fidelity.records import Table
 from fidelity.sources import Wanted, columnar, plan, read, unseen
 from fidelity.units import LedgerRow, Unit
@@ -179,6 +181,53 @@ def test_a_corrupt_file_is_unreadable_and_the_others_are_read(
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
     assert numbers(read(units[-1], stage, Wanted(columns=["fid"]))) == list(range(5))
+
+
+@pytest.mark.parametrize("small", [0, columnar.SMALL])
+def test_a_footer_that_contradicts_itself_is_unreadable(tmp_path: Path, small: int) -> None:
+    path = write(tmp_path / "a.parquet", 60, groups=20)
+    head, rows, tail = path.read_bytes().rpartition(b"\x16\x28\x26")  # 20 rows; 0x27: -20
+    assert rows
+    path.write_bytes(head + b"\x16\x27\x26" + tail)
+    stage = lake(path)
+    (unit,) = columnar.plan(stage, [], NOW, small).units
+    with pytest.raises(UnreadableError, match="row groups do not add up to its rows"):
+        numbers(read(unit, stage, Wanted(columns=["fid"])))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([{}, {"compression": "none"}, {"data_page_version": "2.0"}]),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+    st.booleans(),
+)
+def test_a_file_with_a_few_bytes_changed_has_all_its_rows_or_is_unreadable(
+    tmp_path_factory: pytest.TempPathFactory,
+    how: dict[str, str],
+    changes: list[tuple[float, int]],
+    footer: bool,
+) -> None:
+    sink = pa.BufferOutputStream()
+    names = pa.array([f"h{n % 3}" for n in range(300)])
+    columns = {
+        "fid": pa.array(range(300), pa.uint32()),
+        "ts": pa.array(range(300)),
+        "origin": names,
+    }
+    pq.write_table(pa.table(columns | {"stream": names}), sink, row_group_size=100, **how)
+    content = bytearray(sink.getvalue())
+    first = len(content) - 8 - int.from_bytes(content[-8:-4], "little") if footer else 0
+    for place, byte in changes:
+        content[first + int(place * (len(content) - first))] = byte
+    path = tmp_path_factory.mktemp("lake") / "a.parquet"
+    path.write_bytes(content)
+    stage, rows = lake(path), 0
+    try:
+        for unit in columnar.plan(stage, [], NOW, small=0).units:
+            rows += sum(len(records) for records in Reading(unit, stage, Names(), SETTLE))
+    except UnreadableError:
+        return
+    assert rows == 300
 
 
 def test_an_unreadable_unit_is_planned_again_and_its_records_are_no_newer_than_its_file(

@@ -11,6 +11,7 @@ from decode_lines import said, spec
 
 from fidelity.config import Place, RecordSpec, Stage
 from fidelity.decode import Names, decoder
+from fidelity.decode.columns import column
 from fidelity.errors import UnreadableError
 from fidelity.identity import content_id, ids_of, producer_seed
 from fidelity.records import Table
@@ -210,6 +211,32 @@ def test_a_column_of_a_wrong_type_is_a_clear_error(part: str, array: pa.Array) -
     with pytest.raises(UnreadableError, match=f"`{part}` is of type") as error:
         meaning(**{part: array})
     assert "lake" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["origin", "about.host"])
+def test_a_column_that_is_there_twice_is_a_clear_error(name: str) -> None:
+    twice = pa.StructArray.from_arrays([pa.array(["a"]), pa.array(["b"])], ["host", "host"])
+    columns = [pa.array([42]), pa.array([WHEN]), *[pa.array(["a"])] * 3, twice]
+    batch = pa.record_batch(columns, ["fid", "ts", "stream", "origin", "origin", "about"])
+    with pytest.raises(UnreadableError, match=f"The column `{name}` is there twice."):
+        column(batch, name, "a.parquet")
+    assert column(batch, "stream", "a.parquet").to_pylist() == ["a"]
+
+
+@pytest.mark.parametrize("code", [2, -1])
+@pytest.mark.parametrize("part", ["fid", "ts", "stream", "origin"])
+def test_codes_that_their_dictionary_lacks_are_a_clear_error(part: str, code: int) -> None:
+    codes = pa.array([0, None, code], pa.int32())
+    damaged = pa.DictionaryArray.from_arrays(codes, pa.array(["a", "b"]), safe=False)
+    with pytest.raises(UnreadableError, match=f"The column `{part}` is damaged"):
+        meaning(**{part: damaged})
+
+
+def test_a_dictionary_that_no_row_points_at_may_be_empty() -> None:
+    nothing = pa.DictionaryArray.from_arrays(
+        pa.array([None], pa.int32()), pa.array([], pa.string())
+    )
+    assert meaning(stream=nothing)[0][0] == "unattributed"
 
 
 def test_a_table_without_rows_has_no_records() -> None:

@@ -45,16 +45,17 @@ def column(batch: pa.RecordBatch, name: str, where: str) -> pa.Array:
     """The column of that name; `a.b` is member b of the struct a, unless a column is called so.
 
     Raises:
-        UnreadableError: there is none.
+        UnreadableError: there is none, or more than one, or what it holds is damaged.
     """
-    if name in batch.schema.names:
-        return batch.column(name)
-    parts = name.split(".")
-    for head in range(len(parts) - 1, 0, -1):
+    available, parts = batch.schema.names, name.split(".")
+    for head in range(len(parts), 0, -1):
         outer = ".".join(parts[:head])
-        if outer in batch.schema.names:
-            return _member(batch.column(outer), parts[head:], name, where)
-    raise _missing(name, batch.schema.names, where)
+        if outer in available:
+            struct = batch.column(_place(outer, available, name, where))
+            found = _member(struct, parts[head:], name, where)
+            _check_codes(found, name, where)
+            return found
+    raise _missing(name, available, where)
 
 
 def _member(struct: pa.Array, parts: list[str], name: str, where: str) -> pa.Array:
@@ -62,8 +63,30 @@ def _member(struct: pa.Array, parts: list[str], name: str, where: str) -> pa.Arr
         names = [field.name for field in struct.type] if pa.types.is_struct(struct.type) else []
         if part not in names:
             raise _missing(name, names, where)
-        struct = pc.struct_field(struct, [names.index(part)])
+        struct = pc.struct_field(struct, [_place(part, names, name, where)])
     return struct
+
+
+def _place(part: str, names: list[str], name: str, where: str) -> int:
+    if names.count(part) > 1:
+        raise UnreadableError(
+            f"The column `{name}` is there twice.",
+            where=where,
+            action="Say under `record:` which column holds it, or mend the files.",
+        )
+    return names.index(part)
+
+
+def _check_codes(array: pa.Array, name: str, where: str) -> None:
+    """Arrow takes a dictionary's codes from the file as they are, and reads beyond its end."""
+    if not pa.types.is_dictionary(array.type) or array.null_count == len(array):
+        return
+    codes = pc.min_max(array.indices)
+    if codes["min"].as_py() < 0 or codes["max"].as_py() >= len(array.dictionary):
+        raise UnreadableError(
+            f"The column `{name}` is damaged: it points at values that its dictionary lacks.",
+            where=where,
+        )
 
 
 def _missing(name: str, available: list[str], where: str) -> UnreadableError:

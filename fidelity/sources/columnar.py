@@ -29,7 +29,7 @@ UNIT_ROWS = 2_000_000
 
 BATCH_ROWS = 1 << 16
 
-_BROKEN = (OSError, pa.ArrowException)
+_DAMAGE = (pa.ArrowException, UnicodeDecodeError)  # Arrow's names are strings, Parquet's bytes
 
 
 def plan(stage: Stage, ledger: list[LedgerRow], now: int, small: int = SMALL) -> Plan:
@@ -76,8 +76,8 @@ def _cut(entry: Entry, stage: Stage, small: int) -> list[Unit]:
         return [_unit(entry, stage, 0, -1, entry.size)]
     try:
         with filesystem(entry.path, stage.options).open(entry.path) as raw:
-            footer = pq.read_metadata(raw)
-    except _BROKEN:
+            footer = _footer(raw)
+    except (OSError, *_DAMAGE):
         return [_unit(entry, stage, 0, -1, entry.size)]  # reading it will say what is wrong
     units, first, rows, size = [], 0, 0, 0
     for i in range(footer.num_row_groups):
@@ -87,6 +87,19 @@ def _cut(entry: Entry, stage: Stage, small: int) -> list[Unit]:
             units.append(_unit(entry, stage, first, i + 1, size))
             first, rows, size = i + 1, 0, 0
     return units or [_unit(entry, stage, 0, -1, entry.size)]
+
+
+def _footer(raw: pa.NativeFile) -> pq.FileMetaData:
+    """A file's footer; ArrowInvalid where it contradicts itself: rows would be left out unseen."""
+    footer = pq.read_metadata(raw)
+    rows = _rows(footer, range(footer.num_row_groups))
+    if min(rows, default=0) < 0 or sum(rows) != footer.num_rows:
+        raise pa.ArrowInvalid("its row groups do not add up to its rows")
+    return footer
+
+
+def _rows(footer: pq.FileMetaData, groups: range) -> list[int]:
+    return [footer.row_group(i).num_rows for i in groups]
 
 
 def _unit(entry: Entry, stage: Stage, start: int, end: int, size: int) -> Unit:
@@ -137,7 +150,7 @@ class ColumnReader:
             with store.open(unit.path) as raw:
                 if raw.size() != size_at(unit.version):
                     raise OSError(None, "was replaced after the scan was planned")
-                footer = pq.read_metadata(raw)
+                footer = _footer(raw)
                 file = pq.ParquetFile(
                     raw,
                     metadata=footer,
@@ -150,14 +163,16 @@ class ColumnReader:
                     yield from self._tables(file)
         except OSError as error:
             raise failure(error, unit.path, self._stage) from None
-        except pa.ArrowException as error:
-            broken = OSError(None, f"no Parquet file that can be read: {error}")
+        except _DAMAGE as error:
+            why = "a name in it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+            broken = OSError(None, f"no Parquet file that can be read: {why}")
             raise failure(broken, unit.path, self._stage) from None
 
     def _tables(self, file: pq.ParquetFile) -> Iterator[Table]:
         unit, footer = self._unit, file.metadata
         end = unit.end if unit.end >= 0 else footer.num_row_groups
-        position = sum(footer.row_group(i).num_rows for i in range(unit.start))
+        position = sum(_rows(footer, range(unit.start)))
+        after = position + sum(_rows(footer, range(unit.start, end)))
         modified = modified_at(unit.version)
         complete = _partition_values(unit.path, self._columns, file.schema_arrow.names)
         batches = file.iter_batches(
@@ -171,15 +186,17 @@ class ColumnReader:
             positions = np.arange(position, position + count, dtype=np.int64)
             yield Table(complete(batch), positions, np.full(count, modified, dtype=np.int64))
             position += count
+        if position != after:
+            raise pa.ArrowInvalid("its columns have not as many rows as its footer tells")
         self.end = end
 
 
 def _few(names: list[str], schema: pa.Schema) -> list[str]:
     """Names that are stored as plain strings, to be read as codes into a dictionary."""
     return [
-        name
-        for name in names
-        if name in schema.names and schema.field(name).type in (pa.string(), pa.binary())
+        field.name
+        for field in schema
+        if field.name in names and field.type in (pa.string(), pa.binary())
     ]
 
 
