@@ -230,6 +230,25 @@ def test_a_file_with_a_few_bytes_changed_has_all_its_rows_or_is_unreadable(
     assert rows == 300
 
 
+def test_old_96_bit_times_are_exact_and_do_not_wrap_around(tmp_path: Path) -> None:
+    when = ["2610-09-21", "1600-01-01", "2026-03-01T01:02:03.000004", None]
+    times = pa.array(when).cast(pa.timestamp("us"))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"ts": times}), path, use_deprecated_int96_timestamps=True)
+    stage = lake(path)
+    (table,) = read(plan(stage, [], NOW, SETTLE).units[0], stage, Wanted(columns=["ts"]))
+    assert table.batch.column("ts").equals(times)
+
+
+def test_of_a_96_bit_time_what_is_less_than_a_microsecond_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    times = pa.array([1_772_000_000_123_456_789], pa.timestamp("ns", "UTC"))
+    pq.write_table(pa.table({"ts": times}), path, use_deprecated_int96_timestamps=True)
+    stage = lake(path)
+    (table,) = read(plan(stage, [], NOW, SETTLE).units[0], stage, Wanted(columns=["ts"]))
+    assert table.batch.column("ts").cast(pa.int64()).to_pylist() == [1_772_000_000_123_456]
+
+
 def test_an_unreadable_unit_is_planned_again_and_its_records_are_no_newer_than_its_file(
     tmp_path: Path,
 ) -> None:

@@ -158,6 +158,7 @@ class ColumnReader:
                     buffer_size=1 << 20,  # large column chunks come piece by piece
                     pre_buffer=store.remote,
                     page_checksum_verification=True,
+                    coerce_int96_timestamp_unit="us",  # in ns the year 2610 would be 2026
                 )
                 with file:
                     yield from self._tables(file)
