@@ -249,6 +249,15 @@ def test_of_a_96_bit_time_what_is_less_than_a_microsecond_is_cut_off(tmp_path: P
     assert table.batch.column("ts").cast(pa.int64()).to_pylist() == [1_772_000_000_123_456]
 
 
+def test_the_folder_of_rows_without_a_value_is_null_and_no_name(tmp_path: Path) -> None:
+    write(tmp_path / "type=__HIVE_DEFAULT_PARTITION__" / "host=a%2Fb" / "a.parquet", 3)
+    stage = lake(tmp_path)
+    (unit,) = plan(stage, [], NOW, SETTLE).units
+    (table,) = read(unit, stage, Wanted(columns=["fid", "type", "host"]))
+    assert table.batch.column("type").to_pylist() == [None] * 3
+    assert table.batch.column("host").to_pylist() == ["a/b"] * 3
+
+
 def test_an_unreadable_unit_is_planned_again_and_its_records_are_no_newer_than_its_file(
     tmp_path: Path,
 ) -> None:

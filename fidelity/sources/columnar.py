@@ -29,6 +29,9 @@ UNIT_ROWS = 2_000_000
 
 BATCH_ROWS = 1 << 16
 
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive and Spark call the folder of the rows whose partition column is null."""
+
 _DAMAGE = (pa.ArrowException, UnicodeDecodeError)  # Arrow's names are strings, Parquet's bytes
 
 
@@ -208,12 +211,15 @@ def _partition_values(
     parts = dict(
         part.split("=", 1) for part in posixpath.dirname(path).split("/") if "=" in part[1:]
     )
-    added = {name: unquote(parts[name]) for name in wanted if name in parts and name not in stored}
+    added = {
+        name: pa.scalar(None if parts[name] == _NULL else unquote(parts[name]), pa.string())
+        for name in wanted
+        if name in parts and name not in stored
+    }
 
     def complete(batch: pa.RecordBatch) -> pa.RecordBatch:
         for name, value in added.items():
-            column = pa.repeat(pa.scalar(value), batch.num_rows)
-            batch = batch.append_column(name, column)
+            batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
         return batch
 
     return complete
