@@ -187,6 +187,6 @@ def test_a_check_leaves_nothing_outside_the_store(folder: Folder, tmp_path: Path
 def test_without_great_expectations_the_extra_is_named(folder: Folder, tmp_path: Path) -> None:
     done = alone("check", str(folder.file), absent=True, home=tmp_path)
     assert json.loads(done.stderr.splitlines()[-1])[0] == 2
-    assert "pip install 'fidelity[checks]'" in done.stderr
+    assert "pip install '.[checks]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert COMMAND[0] == sys.executable

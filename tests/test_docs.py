@@ -187,6 +187,28 @@ def columns_in_words() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+BARE_NAME = re.compile(r"pip3? install [^\n`&#]*(?<![\w./<-])fidelity(?![\w/*-])|\bfidelity\[[a-z]")
+
+
+@pytest.mark.parametrize(
+    "text", ["pip install fidelity", "pip install -U 'fidelity>=0.1'", "fidelity[spark]"]
+)
+def test_the_bare_name_is_told_from_a_wheel_and_a_folder(text: str) -> None:
+    assert BARE_NAME.search(text)
+    assert not BARE_NAME.search("pip install '.[spark]'; pip install fidelity-*.whl venv-pack")
+
+
+def test_nothing_tells_to_install_from_an_index_what_is_another_project_there() -> None:
+    root = DOCS.parent
+    folders = ("docs", "fidelity", "jobs", "examples", "airflow_dags", "benchmarks", "scripts")
+    inside = [path for folder in folders for path in (root / folder).rglob("*")]
+    kinds = {".md", ".py", ".sh", ".yaml"}
+    pages = [root / "README.md", *(path for path in inside if path.suffix in kinds)]
+    assert len(pages) > 100
+    told = [str(page) for page in pages if BARE_NAME.search(page.read_text("utf-8"))]
+    assert told == []
+
+
 def test_every_setting_of_the_airflow_dags_is_documented_with_its_default() -> None:
     file = (DOCS.parent / "airflow_dags" / "fidelity_dags.py").read_text("utf-8")
     settings = set(re.findall(r'^    "(FIDELITY_[A-Z_]+)":', file, re.M))

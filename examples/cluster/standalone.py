@@ -133,7 +133,7 @@ def spark_home() -> Path:
     """Where the installed pyspark has Spark. Raises ServerError."""
     found = importlib.util.find_spec("pyspark")
     if found is None or found.origin is None:
-        raise ServerError("pyspark is missing: pip install 'fidelity[spark]'.")
+        raise ServerError("pyspark is missing: pip install '.[spark]'.")
     return Path(found.origin).parent
 
 

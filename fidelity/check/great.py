@@ -67,7 +67,7 @@ def library() -> Any:
     except ImportError as error:
         raise UsageError(
             f"checks need Great Expectations, which is not installed ({error.name}).",
-            action="pip install 'fidelity[checks]'",
+            action="pip install '.[checks]' in Fidelity's folder",
         ) from error
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     return great_expectations

@@ -111,7 +111,7 @@ def _check_expectations(pipeline: "Pipeline") -> None:
     from importlib.util import find_spec
 
     if find_spec("great_expectations") is None:
-        output.note("Expectations are not checked here: that takes fidelity[checks].")
+        output.note("Expectations are not checked here: that takes the extra `checks`.")
         return
     from fidelity.check.own import refuse_unknown
 

@@ -122,7 +122,7 @@ def _pyspark() -> tuple[Any, Any]:
     except ImportError as error:
         raise EngineError(
             f"the engine `spark` needs pyspark, which cannot be imported ({error.msg}).",
-            action="Install it: pip install 'fidelity[spark]'.",
+            action="Install it: pip install '.[spark]' in Fidelity's folder.",
         ) from None
     if is_remote():
         raise EngineError(
