@@ -2,7 +2,9 @@
 
 import gzip
 import os
+import re
 import signal
+import subprocess
 import threading
 from collections import Counter
 from pathlib import Path
@@ -10,9 +12,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from audits import Folder
+from audits import COMMAND, REPOSITORY, Folder
 from confluent_kafka import Producer
 from engines import Driver, busy, java, kill
+from py4j.protocol import Py4JJavaError
 from pyspark.accumulators import AddingAccumulatorParam
 from scans import LATER, append, data_files, in_force, lines, opened, pipeline
 from servers import create_topic
@@ -24,6 +27,7 @@ from fidelity.config import Engine, Pipeline, RecordSpec, Stage
 from fidelity.errors import EngineError, SourceError, StoreError
 from fidelity.scan import ScanResult, scan
 from fidelity.spark.executor import mapping
+from fidelity.spark.failures import no_session
 from fidelity.spark.session import Session
 from fidelity.store import Store
 
@@ -258,3 +262,55 @@ def test_a_session_that_cannot_be_had_is_told(master: str, what: str, tmp_path: 
     assert (done.returncode, out) == (2, b"")
     assert what in err.decode()
     assert len(err.decode().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("master", "variables", "what"),
+    [
+        ("yarn", {}, "neither HADOOP_CONF_DIR nor YARN_CONF_DIR is set"),
+        ("local", {"SPARK_REMOTE": "sc://127.0.0.1"}, "Spark Connect cannot be used"),
+        ("local", {"SPARK_API_MODE": "connect"}, "Spark Connect cannot be used"),
+    ],
+)
+def test_what_spark_would_wait_for_in_vain_is_refused_before_it_starts(
+    master: str, variables: dict[str, str], what: str, tmp_path: Path
+) -> None:
+    """In a process of its own, which starts no Java."""
+    folder = Folder(tmp_path).filled()
+    kept = {name: of for name, of in os.environ.items() if not name.endswith("_CONF_DIR")}
+    done = subprocess.run(
+        [*COMMAND, "scan", str(folder.file), "--engine", "spark", "--master", master],
+        env={**kept, **variables, "JAVA_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert what in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_why_no_session_could_be_had_is_told_down_to_its_cause(spark: Session) -> None:
+    jvm = spark.spark.sparkContext._jvm
+    assert jvm is not None
+    refused = jvm.java.net.ConnectException("Connection refused")
+    where = jvm.java.io.IOException("Connection refused: /127.0.0.1:1", refused)
+    error = Py4JJavaError("", jvm.java.lang.RuntimeException("An error has occurred.", where))
+    told = str(no_session(error, "k8s://https://127.0.0.1:1", ""))
+    assert "`An error has occurred: Connection refused: /127.0.0.1:1`" in told
+    alone = Py4JJavaError("", jvm.java.lang.RuntimeException("Could not parse it"))
+    assert "`Could not parse it`" in str(no_session(alone, "nonsense", ""))
+
+
+def test_the_scan_of_a_notebook_that_is_shown_uses_the_session_that_is_there(
+    spark: Session, tmp_path: Path
+) -> None:
+    page = (REPOSITORY / "docs" / "deployment.md").read_text("utf-8")
+    (shown,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    folder = Folder(tmp_path).filled()
+    names: dict[str, Any] = {}
+    exec(shown.replace("/Volumes/logs/audit/pipeline.yaml", str(folder.file)), names)
+    assert names["found"].errors == ()
+    assert sum(stage.records for stage in names["found"].stages) == 120
+    assert spark.spark.range(3).count() == 3

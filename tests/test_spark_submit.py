@@ -33,6 +33,11 @@ def test_every_option_of_the_job_is_documented() -> None:
     assert [option for option in options - {"--help"} if f"| `{option}" not in text] == []
 
 
+def test_the_job_says_what_workers_are_on_spark() -> None:
+    (workers,) = (each for each in parameters() if "--workers" in each.opts)
+    assert "of Spark, cores to make tasks for" in workers.help
+
+
 def submitted(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """What spark-submit ended with."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

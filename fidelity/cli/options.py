@@ -87,7 +87,10 @@ InWindow = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", metavar="N", min=1, help="Processes that read. Default: as in the file."
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Processes that read; of Spark, cores to make tasks for. Default: as in the file.",
     ),
 ]
 EngineKind = Annotated[

@@ -8,6 +8,7 @@ from fidelity.errors import EngineError
 _TIMES = re.compile(r"failed (\d+) times?, most recent failure: (.*)", re.S)
 _LOST = re.compile(r"^Lost task \S+ in stage \S+ \(TID \d+\) \([^)]*\): ")
 _JAVA = re.compile(r"^(?:[a-z][\w$]*\.)+[A-Z]\w*(?:Exception|Error|Failure)?: ")
+_CAUSED = "Caused by: "
 _LONGEST = 300
 
 _MISSING = "the executors cannot import Fidelity."
@@ -104,13 +105,19 @@ def no_session(error: BaseException, master: str, log: str) -> EngineError:
 
 
 def message(error: BaseException) -> str:
-    """What the Java side said, if it did; else Python's own."""
-    java = getattr(error, "java_exception", None)
-    return str(java.toString()) if java is not None else str(error)
+    """What the Java side said, if it did, and its causes as in a stack trace; else Python's own."""
+    said, java = [], getattr(error, "java_exception", None)
+    while java is not None:
+        said.append(str(java.toString()))
+        java = java.getCause()
+    return f"\n{_CAUSED}".join(said) or str(error)
 
 
 def cause(text: str) -> str:
-    """The line of a stack trace that tells what happened: the last of Python's, else the first."""
+    """What a stack trace tells of what happened: the last line of Python's, if there is one.
+
+    Else its first line, and the deepest cause, in the fullest words that any cause has for it.
+    """
     if "Traceback (most recent call last)" in text:
         told = text.rpartition("Traceback (most recent call last)")[2]
         lines = [line for line in told.splitlines()[1:] if line.strip()]
@@ -118,11 +125,19 @@ def cause(text: str) -> str:
         said = [line for line in lines if not line[0].isspace()]
         if said:
             return _short(said[0])
-    line = next((line for line in text.splitlines() if line.strip()), "no word")
-    line = _LOST.sub("", line.strip())
+    first, *others = [line.strip() for line in text.splitlines() if line.strip()] or ["no word"]
+    causes = [line.removeprefix(_CAUSED) for line in others if line.startswith(_CAUSED)]
+    said = [_bare(line) for line in (first, *causes)]
+    deepest = next(words for words in said if said[-1] in words)
+    return _short(said[0] if deepest == said[0] else f"{said[0].rstrip('.')}: {deepest}")
+
+
+def _bare(line: str) -> str:
+    """Without the task that was lost, and the names of exceptions."""
+    line = _LOST.sub("", line)
     while _JAVA.match(line):
         line = _JAVA.sub("", line, count=1)
-    return _short(line)
+    return line
 
 
 def _short(line: str) -> str:

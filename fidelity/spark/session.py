@@ -125,11 +125,15 @@ def _pyspark() -> tuple[Any, Any]:
             action="Install it: pip install '.[spark]' in Fidelity's folder.",
         ) from None
     if is_remote():
-        raise EngineError(
-            "Spark Connect cannot be used: tasks are followed through a classic Spark context.",
-            action="Unset SPARK_REMOTE, or submit jobs/scan.py to the cluster.",
-        )
+        raise _no_connect()
     return sql, SparkContext
+
+
+def _no_connect() -> EngineError:
+    return EngineError(
+        "Spark Connect cannot be used: tasks are followed through a classic Spark context.",
+        action="Unset SPARK_REMOTE and SPARK_API_MODE, or submit jobs/scan.py to the cluster.",
+    )
 
 
 def _started(engine: Engine) -> "SparkSession":
@@ -139,6 +143,9 @@ def _started(engine: Engine) -> "SparkSession":
     from pyspark.sql import SparkSession
 
     master = engine.master or LOCAL
+    # Java itself would obey these, and lack what a context needs; is_remote() knows open sessions.
+    if "SPARK_REMOTE" in os.environ or os.environ.get("SPARK_API_MODE", "").lower() == "connect":
+        raise _no_connect()
     try:
         _ready_environment(engine, master)
         submitted = "PYSPARK_GATEWAY_PORT" in os.environ
@@ -200,7 +207,9 @@ def _hosts(master: str) -> list[tuple[str, int]]:
 
 
 def _refuse_silence(master: str) -> None:
-    """Spark asks a master that is not there for a minute, and then tells nothing of use."""
+    """Spark asks a master that is not there for minutes, and then tells nothing of use."""
+    if master == "yarn":
+        _find_yarn(master)
     hosts = _hosts(master)
     why = ""
     for place in hosts:
@@ -215,6 +224,17 @@ def _refuse_silence(master: str) -> None:
             f"the master cannot be reached: {why}.",
             where=f"Spark on {master}",
             action="Check `--master`, and that it runs.",
+        )
+
+
+def _find_yarn(master: str) -> None:
+    """Without a configuration Spark looks for YARN on this machine, and does so for ever."""
+    names = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
+    if not any(os.environ.get(name) for name in names):
+        raise EngineError(
+            f"nothing says where YARN is: neither {' nor '.join(names)} is set.",
+            where=f"Spark on {master}",
+            action="Set one of them to the folder of Hadoop's configuration (yarn-site.xml).",
         )
 
 
