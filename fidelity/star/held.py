@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from fidelity.config import mask
 from fidelity.errors import StoreError
-from fidelity.questions import ask, connect, question
+from fidelity.questions import ask, database, question
 from fidelity.star.place import ANEW, Gone, Place
 from fidelity.star.rows import WHOLE
 from fidelity.star.schema import DIM_RUN, DIM_STATEMENT
@@ -62,7 +62,7 @@ class Held:
 
     @cached_property
     def _asked(self) -> duckdb.DuckDBPyConnection:
-        connection = connect()
+        connection = database()  # whose settings are its own
         connection.execute("SET threads = 1")  # small tables: more threads take longer to start
         connection.register("dim_run_files", self.runs)
         connection.register("dim_statement_files", self.statements)
