@@ -25,6 +25,7 @@ from fidelity.observe.observations import OBSERVATIONS
 from fidelity.questions import connect
 from fidelity.store import Conflict, Store, check_spec
 from fidelity.store.ledger import UNITS, rows_of, table_of
+from fidelity.store.storage import storage_options
 from fidelity.units import LOOKED, Flaw, LedgerRow, Tally, Unit
 
 MINUTE = 60_000_000
@@ -385,3 +386,10 @@ def test_a_read_only_store_can_be_read_and_says_that_it_cannot_be_written(
     with pytest.raises(StoreError, match="read-only"):
         Store.open(str(small_disk / "other"), "p")
     assert counted(store) == 1
+
+
+def test_a_role_is_handed_on_by_the_name_that_the_store_s_client_knows() -> None:
+    role = "arn:aws:iam::1:role/auditor"
+    found = storage_options("s3://bucket/store", {"role_arn": role})
+    assert found["AWS_IAM_ROLE_ARN"] == role
+    assert "role_arn" not in found

@@ -59,6 +59,7 @@ _S3_NAMES = {
         "AWS_ENDPOINT_URL",
     ),
     "anonymous": "AWS_SKIP_SIGNATURE",
+    **dict.fromkeys(("role_arn", "aws_role_arn"), "AWS_IAM_ROLE_ARN"),
 }
 
 
