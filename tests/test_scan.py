@@ -294,9 +294,10 @@ def test_an_interrupt_counts_nothing_of_an_unfinished_stage_and_leaves_no_files(
 
     with pytest.raises(KeyboardInterrupt):
         scan(made, store, progress=interrupt)
-    assert (store.frontier("source"), store.frontier("sink")) == (1, 0)
-    assert records(store) == 1500
-    assert len(data_files(store)) == 1
+    finished = store.frontier("source")  # Spark may have come to the sink's first task before
+    assert store.frontier("sink") == 0
+    assert records(store) == 1500 * finished
+    assert len(data_files(store)) == finished
     scan(made, store)
     assert records(store) == 3000
 
