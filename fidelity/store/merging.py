@@ -4,7 +4,8 @@ The observations of units that never leave the books are kept as one row a scope
 and the source's log lines were produced, whatever becomes of them later; so their units need not be
 told apart any more. What is left does not grow with the number of files, partitions or scans. Those
 of all other units keep their rows, and are put together into one file if they are few.
-Law: what is in force adds up to the same before and after.
+Law: what is in force adds up to the same before and after, save samples that only some of the units
+have: these count as not taken before, and are gone after.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
