@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,11 +36,16 @@ class Ran:
     err: str
 
 
+def _plain(environment: Mapping[str, str]) -> dict[str, str]:
+    """As users have it: who keeps no bytecode compiles all that is imported, time after time."""
+    return {k: v for k, v in environment.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
 def run(command: Sequence[str], limit: float, environment: dict[str, str] | None = None) -> Ran:
     """Run a command to its end, or kill all of it after `limit` seconds."""
     watched = subprocess.run(
         [sys.executable, "-I", "-S", __file__, str(limit), *command],
-        env=os.environ | (environment or {}),
+        env=_plain(os.environ) | (environment or {}),
         capture_output=True,
         text=True,
         check=True,
