@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from fidelity.errors import ConfigError, StoreError
 from fidelity.observe.observations import OBSERVATIONS
 from fidelity.questions import connect
+from fidelity.sources.filesystem import filesystem
 from fidelity.store import Conflict, Store, check_spec
 from fidelity.store.ledger import UNITS, rows_of, table_of
 from fidelity.store.storage import storage_options
@@ -393,3 +394,9 @@ def test_a_role_is_handed_on_by_the_name_that_the_store_s_client_knows() -> None
     found = storage_options("s3://bucket/store", {"role_arn": role})
     assert found["AWS_IAM_ROLE_ARN"] == role
     assert "role_arn" not in found
+
+
+def test_a_mistyped_option_of_s3_is_refused_and_those_of_a_store_s_client_are_not() -> None:
+    filesystem("s3://bucket/a", {"AWS_S3_ALLOW_UNSAFE_RENAME": "true", "aws_region": "eu-1"})
+    with pytest.raises(ConfigError, match="aws_acces_key_id"):
+        filesystem("s3://bucket/a", {"aws_acces_key_id": "nobody"})

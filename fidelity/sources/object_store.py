@@ -89,7 +89,7 @@ _S3_OPTIONS = {
     ),
     "scheme": ("scheme",),
     "anonymous": ("anonymous", "aws_skip_signature", "skip_signature"),
-    "role_arn": ("role_arn", "aws_role_arn"),
+    "role_arn": ("role_arn", "aws_role_arn", "aws_iam_role_arn"),
     "connect_timeout": ("connect_timeout",),
     "request_timeout": ("request_timeout", "timeout"),
     "max_attempts": ("max_attempts",),
@@ -103,8 +103,16 @@ _GCS_OPTIONS = {
 }
 
 
+_OF_STORES = (
+    *("allow_http", "aws_allow_http", "aws_force_", "aws_s3_", "aws_conditional_put"),
+    *("aws_copy_if_not_exists", "aws_virtual_hosted_style_request", "aws_metadata_endpoint"),
+)
+"""How options begin that mean something to a store's client alone, and may be shared with one. Not
+all of `aws_`: a mistyped key would fall back to whatever other rights there are."""
+
+
 def _s3(settings: dict[str, str]) -> pafs.FileSystem:
-    given: dict[str, Any] = _named(settings, _S3_OPTIONS, "S3", ignored=("aws_", "allow_http"))
+    given: dict[str, Any] = _named(settings, _S3_OPTIONS, "S3", ignored=_OF_STORES)
     _set_endpoint(given)
     patience = {name: number(given.pop(name, ""), name, usual) for name, usual in PATIENCE.items()}
     attempts = int(patience.pop("max_attempts"))
