@@ -12,6 +12,8 @@ from fidelity.config import Pipeline, RecordSpec, Stage
 from fidelity.identity import ids_of, producer_seed
 from fidelity.observe.observations import OBSERVATIONS, merge
 from fidelity.questions import connect
+from fidelity.reconcile import reconcile
+from fidelity.report import Books
 from fidelity.store import Store
 
 START = 1_767_225_600  # 2026-01-01T00:00Z, seconds
@@ -70,6 +72,12 @@ def in_force(store: Store) -> list[dict[str, object]]:
         rows = connection.execute(question).to_arrow_table().cast(OBSERVATIONS)
     found: list[dict[str, object]] = merge(rows).to_pylist() if rows.num_rows else []
     return found
+
+
+def books(made: Pipeline) -> tuple[Books, ...]:
+    """The totals that a report of the store has, without what names the run."""
+    ledger = [row for stage in made.stages for row in opened(made).ledger(stage.name)]
+    return reconcile(made, ledger, opened(made).observations(), as_of=LATER, run="r").stages
 
 
 def records(store: Store) -> int:

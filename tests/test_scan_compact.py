@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from scans import LATER, append, data_files, in_force, lines, opened, pipeline, records
+from scans import LATER, append, books, data_files, in_force, lines, opened, pipeline, records
 
 from fidelity.config import Pipeline
 from fidelity.errors import StoreError
-from fidelity.reconcile import reconcile
-from fidelity.report import Books
 from fidelity.scan import scan
 from fidelity.store import DataFile, Store
 from fidelity.store import compact as compacting
@@ -200,12 +198,6 @@ def test_of_two_compactions_at_once_the_later_gives_way(
     with pytest.raises(StoreError, match="compacted by somebody else"):
         compact(settled(made), store)
     assert in_force(store) == before
-
-
-def books(made: Pipeline) -> tuple[Books, ...]:
-    """The report's totals, without what names the run."""
-    ledger = [row for stage in made.stages for row in opened(made).ledger(stage.name)]
-    return reconcile(made, ledger, opened(made).observations(), as_of=LATER, run="r").stages
 
 
 def grown(made: Pipeline, folder: Path, number: int, *names: str) -> None:

@@ -137,11 +137,11 @@ def _stages(read: Reading, top: Section, folder: str) -> tuple[Stage, ...]:
     tree = [(name, stage["after"]) for name, stage in stages.items()]
     for name, key, what in tree_problems(tree):
         read.problem((*way, name, key) if key else (*way, name), what)
-    if read.sound:
-        _check_samples(read, way, stages, _parents_first(dict(tree)))
     if not read.sound:
         return ()
-    return tuple(Stage(**stages[name]) for name in _parents_first(dict(tree)))
+    order = _parents_first(dict(tree))
+    _check_samples(read, way, stages, order)
+    return tuple(Stage(**stages[name]) for name in order)
 
 
 def _check_samples(

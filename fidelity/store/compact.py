@@ -32,7 +32,7 @@ from fidelity.reconcile.standing import standing
 from fidelity.store import MERGED, OBSERVATION_FILE, UNITS_FILE, Store
 from fidelity.store.delta import Conflict, DataFile, Table
 from fidelity.store.ledger import rows_of, table_of
-from fidelity.store.merging import lasting, merged, rows_in
+from fidelity.store.merging import joined, lasting, merged, rows_in
 from fidelity.store.snapshot import Snapshot
 from fidelity.store.storage import told
 from fidelity.trace import traces
@@ -76,7 +76,7 @@ def compact(pipeline: Pipeline, store: Store, everything: bool = False) -> Compa
         StoreError: it cannot be written, or somebody else compacts it; what counts is unharmed.
     """
     before, known = _size(store), store.at()
-    moves = _merge_scans(pipeline, store)
+    moves = _merge_scans(pipeline, store, known)
     if moves:
         _rewrite_ledger(store, moves)
     _rewrite_observations(store, known, everything)
@@ -108,9 +108,9 @@ class _Move:
     scan: str
 
 
-def _merge_scans(pipeline: Pipeline, store: Store) -> list[_Move]:
+def _merge_scans(pipeline: Pipeline, store: Store, known: Snapshot) -> list[_Move]:
     """Step 1, as much at a time as fits in memory."""
-    in_force = store.at().rows_in_force()
+    in_force = known.rows_in_force()
     looks = looks_of(rows_of(in_force.filter(pc.field("key") == LOOKED)))
     seen = sorted(began(look.scan) for look in looks.last.values())
     before = time.time_ns() // 1000 - pipeline.settle
@@ -229,12 +229,12 @@ class _Dead:
         counted = snapshot.in_force()
         names = ["stage", "scan"]
         all_rows = pa.concat_tables([snapshot.rows.select(names), earlier.rows.select(names)])
-        over = pc.unique(_joined(all_rows, "stage", "scan").combine_chunks())
-        return cls(_joined(counted, "stage", "scan", "unit").combine_chunks(), over, everything)
+        over = pc.unique(joined(all_rows, "stage", "scan").combine_chunks())
+        return cls(joined(counted, "stage", "scan", "unit").combine_chunks(), over, everything)
 
     def among(self, rows: pa.Table) -> pa.ChunkedArray:
         """Rows that do not count."""
-        return pc.invert(pc.is_in(_joined(rows, "stage", "scan", "unit"), self.in_force))
+        return pc.invert(pc.is_in(joined(rows, "stage", "scan", "unit"), self.in_force))
 
     def any_among(self, rows: pa.Table) -> bool:
         """Whether there are any."""
@@ -247,7 +247,7 @@ class _Dead:
         """
         if self.everything or file.added < time.time_ns() // 1_000_000 - DAY_MS:
             return False
-        known = pc.is_in(_joined(rows, "stage", "scan"), self.over)
+        known = pc.is_in(joined(rows, "stage", "scan"), self.over)
         return bool(pc.any(pc.and_(self.among(rows), pc.invert(known))).as_py())
 
 
@@ -292,7 +292,7 @@ def _rewrite_ledger(store: Store, moves: Sequence[_Move] = ()) -> None:
 def _moved(rows: pa.Table, move: _Move) -> pa.Table:
     """The ledger with some units under another scan; as it was, if one has changed meanwhile."""
     wanted = pa.array(["\n".join((move.stage, *unit)) for unit in sorted(move.units)])
-    ours = pc.is_in(_joined(rows, "stage", "key", "scan"), wanted)
+    ours = pc.is_in(joined(rows, "stage", "key", "scan"), wanted)
     if pc.sum(ours).as_py() != len(wanted):
         return rows
     scan = pc.if_else(ours, move.scan, rows["scan"])
@@ -350,10 +350,6 @@ def _read(store: Store, file: _File, columns: list[str]) -> pa.Table:
     filesystem = store.observations_table.filesystem()
     with told(store.uri, "read"):
         return pq.read_table(file.data.name, columns=columns, filesystem=filesystem)
-
-
-def _joined(rows: pa.Table, *columns: str) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(*(rows[column] for column in columns), "\n")
 
 
 def _size(store: Store) -> tuple[int, int, int]:

@@ -23,6 +23,7 @@ from fidelity.store.storage import told
 from fidelity.units import LedgerRow
 
 _AT_ONCE = 16 << 20  # bytes of files whose rows are added up in memory
+_UNIT = ("scan", "unit")
 
 
 def lasting(stage: Stage) -> bool:
@@ -70,7 +71,7 @@ def merged(
     written = []
     for part in _parts(files, _AT_ONCE if most is None else most):
         own = _those_of(read, store, part)
-        found.update(pc.unique(_keys(own)).to_pylist())
+        found.update(pc.unique(joined(own, *_UNIT)).to_pylist())
         written.append(store.write_observations(name, _one_unit(own, scan).to_batches()))
     moved = [
         replace(row, scan=scan) if row.status == "read" and _key(row) in found else row
@@ -100,7 +101,7 @@ def _those_of(read: set[str], store: Store, files: Sequence[DataFile]) -> pa.Tab
     """The observations of some units, file by file: most of a file may be of others."""
     wanted = pa.array(sorted(read), pa.string())
     tables = [rows_in(store, [file]) for file in files]
-    return pa.concat_tables(rows.filter(pc.is_in(_keys(rows), wanted)) for rows in tables)
+    return pa.concat_tables(rows.filter(pc.is_in(joined(rows, *_UNIT), wanted)) for rows in tables)
 
 
 def _one_unit(rows: pa.Table, scan: str) -> pa.Table:
@@ -124,9 +125,7 @@ def _with_whole_samples(rows: pa.Table) -> pa.Table:
     units = units.group_by(["sample", *scope]).aggregate([([], "count_all")])
     everything = units.filter(pc.field("sample") == 1).drop_columns("sample")
     whole = units.join(everything, [*scope, "count_all"], join_type="left semi")
-    places = pa.table({"place": np.arange(len(rows))}).append_column("sample", rows["sample"])
-    for name in scope:
-        places = places.append_column(name, rows[name])
+    places = rows.select(["sample", *scope]).append_column("place", pa.array(np.arange(len(rows))))
     kept = places.join(whole, ["sample", *scope], join_type="left semi")
     return rows.take(kept["place"])
 
@@ -142,8 +141,9 @@ def _parts(files: Iterable[DataFile], most: int) -> Iterator[list[DataFile]]:
         yield part
 
 
-def _keys(rows: pa.Table) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(rows["scan"], rows["unit"], "\n")
+def joined(rows: pa.Table, *columns: str) -> pa.ChunkedArray:
+    """Texts of a table as one, to tell which rows have the same."""
+    return pc.binary_join_element_wise(*(rows[column] for column in columns), "\n")
 
 
 def _key(row: LedgerRow) -> str:
